@@ -1,0 +1,74 @@
+// Which compilation of a source file this is. Every kernel source is compiled once per
+// instruction set, inside a namespace of that name, so that no function compiled for a newer
+// processor can be picked by the linker for an older one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#ifdef __CUDACC__
+#define NF_HD __host__ __device__ __forceinline__
+#else
+#define NF_HD inline
+#endif
+
+#ifndef NF_ISA
+#ifdef __CUDACC__
+#define NF_ISA cuda
+#else
+#define NF_ISA portable
+#endif
+#endif
+
+#define NF_BEGIN \
+  namespace nf { \
+  namespace NF_ISA {
+#define NF_END \
+  } \
+  }
+
+#if defined(_MSC_VER)
+#define NF_RESTRICT __restrict
+#else
+#define NF_RESTRICT __restrict__
+#endif
+
+#if defined(__GNUC__)
+#define NF_UNROLL _Pragma("GCC unroll 16")
+#define NF_INLINE inline __attribute__((always_inline))
+#else
+#define NF_UNROLL
+#define NF_INLINE inline
+#endif
+
+// Declares a kernel for every instruction set and the one entry point that picks among them.
+// Portable is the definition of last resort; where a processor family has no other path it is
+// the only one compiled.
+#if defined(NF_X86)
+#define NF_KERNEL(name, Args)                                            \
+  namespace nf {                                                         \
+  namespace portable { void name(const Args&); }                         \
+  namespace avx2 { void name(const Args&); }                             \
+  namespace avx512 { void name(const Args&); }                           \
+  inline void name(const Args& args) {                                   \
+    switch (active_isa()) {                                              \
+      case Isa::portable: return portable::name(args);                   \
+      case Isa::avx2: return avx2::name(args);                           \
+      default: return avx512::name(args);                                \
+    }                                                                    \
+  }                                                                      \
+  }
+#else
+#define NF_KERNEL(name, Args)                                            \
+  namespace nf {                                                         \
+  namespace portable { void name(const Args&); }                         \
+  inline void name(const Args& args) { portable::name(args); }           \
+  }
+#endif
+
+// Double precision exists on the portable path only.
+#define NF_KERNEL_PORTABLE(name, Args)                                   \
+  namespace nf {                                                         \
+  namespace portable { void name(const Args&); }                         \
+  inline void name(const Args& args) { portable::name(args); }           \
+  }

@@ -1,0 +1,57 @@
+// Pack<T, W>: W numbers that are loaded, multiplied by one scalar and added together, the shape
+// of every dense inner loop. A register where the compiler offers vectors, an array elsewhere.
+#pragma once
+
+#include "common/lanes.h"
+
+NF_BEGIN
+
+#if defined(NF_VECTORS)
+template <class T, int W>
+using Pack = Vector<T, W>;
+
+template <class T, int W>
+NF_INLINE Pack<T, W> pack_load(const T* p) {
+  return *reinterpret_cast<const typename VectorOf<T, W>::unaligned*>(p);
+}
+template <class T, int W>
+NF_INLINE void pack_store(T* p, Pack<T, W> x) {
+  *reinterpret_cast<typename VectorOf<T, W>::unaligned*>(p) = x;
+}
+#else
+template <class T, int W>
+struct Pack {
+  T v[W];
+  NF_HD Pack& operator+=(const Pack& o) {
+    for (int i = 0; i < W; ++i) v[i] += o.v[i];
+    return *this;
+  }
+  friend NF_HD Pack operator*(T s, const Pack& x) {
+    Pack y;
+    for (int i = 0; i < W; ++i) y.v[i] = s * x.v[i];
+    return y;
+  }
+  NF_HD T operator[](int i) const { return v[i]; }
+};
+template <class T, int W>
+NF_HD Pack<T, W> pack_load(const T* p) {
+  Pack<T, W> x;
+  for (int i = 0; i < W; ++i) x.v[i] = p[i];
+  return x;
+}
+template <class T, int W>
+NF_HD void pack_store(T* p, const Pack<T, W>& x) {
+  for (int i = 0; i < W; ++i) p[i] = x.v[i];
+}
+#endif
+
+// The register width that this path multiplies with.
+#if defined(__AVX512F__)
+constexpr int kPackFloats = 16;
+#elif defined(__AVX2__)
+constexpr int kPackFloats = 8;
+#else
+constexpr int kPackFloats = 4;
+#endif
+
+NF_END

@@ -1,0 +1,19 @@
+"""The two kinds of failure that a caller can act on."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """The input is at fault: one sentence saying which, what was needed, what came, what to do.
+
+    The command line prints it without a traceback and exits with code 2.
+
+    Example:
+        >>> raise InputError("size: needs two positive numbers such as 400x400, got '400'.")
+        Traceback (most recent call last):
+        neural_fields.errors.InputError: size: needs two positive numbers such as 400x400, got '400'.
+    """
+
+
+class TrainingError(RuntimeError):
+    """Training stopped because a loss or a parameter became non-finite; the last good file is kept."""

@@ -1,0 +1,1 @@
+"""Cameras, rays, occupancy, volume and surface rendering."""
