@@ -85,8 +85,8 @@ native: env ## Compile the core alone under gcc and clang
 	@for compiler in g++ clang++; do \
 	  printf '\n== core alone, %s ==\n' $$compiler; \
 	  command -v $$compiler >/dev/null || { echo "SKIPPED: $$compiler is not installed"; continue; }; \
-	  cmake -S . -B build/native-$$compiler -DNF_BIND=OFF -DNF_WERROR=ON \
-	    -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=$$compiler >build/native-$$compiler.log 2>&1 \
+	  CXX=$$compiler cmake -S . -B build/native-$$compiler -DNF_BIND=OFF -DNF_WERROR=ON \
+	    -DCMAKE_BUILD_TYPE=Release >build/native-$$compiler.log 2>&1 \
 	    || { cat build/native-$$compiler.log; exit 1; }; \
 	  cmake --build build/native-$$compiler --parallel; \
 	done
@@ -103,5 +103,5 @@ bench: env ## Print the benchmark table; BENCH_ARGS selects
 
 clean: ## Remove what was built; .venv stays
 	rm -rf build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	find neural_fields scenes viewer benchmarks tests examples -name __pycache__ -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
 	rm -f neural_fields/*.so $(STAMP_NATIVE)

@@ -57,9 +57,7 @@ class Grid:
         )
         return pick(self.cells, ((z * self.n + y) * self.n + x).long())
 
-    def nearest(
-        self, points: Tensor, near: Tensor, within: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def nearest(self, points: Tensor, near: Tensor, within: float) -> tuple[Tensor, Tensor, Tensor]:
         """Exact distance [n] of points [3, n] in near cells [n], and the points that arrived.
 
         Returns:
@@ -75,7 +73,9 @@ class Grid:
         distance = pair_distance(self.table, pick(points, owner), part)
         best = torch.segment_reduce(distance, "min", lengths=count, unsafe=True)
         pair = torch.nonzero(distance < within)[:, 0]
-        pair = pick(pair, torch.nonzero(pick(distance, pair) == pick(best, pick(owner, pair)))[:, 0])
+        pair = pick(
+            pair, torch.nonzero(pick(distance, pair) == pick(best, pick(owner, pair)))[:, 0]
+        )
         arrived, first = pick(owner, pair), torch.ones(len(pair), dtype=torch.bool)
         first[1:] = arrived[1:] != arrived[:-1]  # of parts that tie, the first
         return best, arrived[first], pick(part, pair)[first]
@@ -124,7 +124,7 @@ def build_grid(scene: Scene) -> Grid:
         if n == _DENSE:
             smooth = nearest[torch.argsort(where)].reshape(1, 1, n, n, n)
         # Away from surfaces a jump of half a diagonal is good enough; the smooth field needs all.
-        limit = 1.5 if n == _FINE else 2.0
+        limit = 1.2 if n == _FINE else 2.0
         refine = nearest < limit * half_diagonal if n >= _DENSE else torch.ones_like(nearest) > 0
         where, owner, part = _restrict(where, owner, part, refine)
         if n == _FINE:

@@ -20,11 +20,13 @@ PLATE = Material((0.30, 0.66, 0.26), specular=0.12, gloss=30)
 EDGE = Material((0.16, 0.36, 0.66), specular=0.2)
 WOOD = Material((0.50, 0.31, 0.17), (0.38, 0.22, 0.12), pattern="noise", scale=22.0, specular=0.03)
 GRAVEL = Material((0.62, 0.58, 0.53), (0.36, 0.33, 0.31), pattern="noise", scale=70.0, specular=0.0)
-COAL = Material((0.10, 0.10, 0.11), specular=0.5, gloss=25)
+COAL = Material((0.10, 0.10, 0.11), specular=0.10, gloss=12)
 WARNING = Material((0.95, 0.95, 0.93), (0.86, 0.10, 0.09), pattern="stripes", scale=14.0)
 YELLOW = Material((0.98, 0.78, 0.10), specular=0.3)
 BLUE = Material((0.12, 0.30, 0.72), specular=0.3)
-BRICK = Material((0.72, 0.33, 0.22), (0.88, 0.80, 0.70), pattern="panels", scale=16.0, specular=0.02)
+BRICK = Material(
+    (0.72, 0.33, 0.22), (0.88, 0.80, 0.70), pattern="panels", scale=16.0, specular=0.02
+)
 
 RAIL_TOP = -0.44
 GAUGE = 0.165
@@ -33,37 +35,37 @@ GAUGE = 0.165
 def build() -> Scene:
     """The scene, about 2.2 long in x, centred near the origin."""
     scene = Scene()
-    _ground(scene)
-    with scene.moved((0.0, 0.0, RAIL_TOP)):
-        with scene.moved((0.18, 0.0, 0.0)):
+    with scene.moved((0.0, 0.0, 0.12)):
+        _ground(scene)
+        _signal(scene)
+        _yard(scene)
+        with scene.moved((0.16, 0.0, RAIL_TOP)):
             _chassis(scene)
             _boiler(scene)
             _cab(scene)
-        with scene.moved((-0.68, 0.0, 0.0)):
+        with scene.moved((-0.70, 0.0, RAIL_TOP)):
             _tender(scene)
-    _signal(scene)
-    _yard(scene)
     return scene
 
 
 def _ground(scene: Scene) -> None:
     """Base plate with studs, ballast, sleepers and rails."""
-    scene.box((0, 0, -0.60), (1.12, 0.66, 0.035), PLATE, rounding=0.012)
-    scene.box((0, 0, -0.655), (1.14, 0.68, 0.02), EDGE, rounding=0.012)
-    for i in range(22):
+    scene.box((0, 0, -0.60), (1.08, 0.64, 0.035), PLATE, rounding=0.012)
+    scene.box((0, 0, -0.655), (1.10, 0.66, 0.02), EDGE, rounding=0.012)
+    for i in range(21):
         for j in range(13):
-            x, y = 0.1 * (i - 10.5), 0.1 * (j - 6)
+            x, y = 0.1 * (i - 10), 0.1 * (j - 6)
             if abs(y) > 0.29:
                 scene.cylinder((x, y, -0.555), 0.03, 0.014, PLATE, rounding=0.005)
-    scene.box((0, 0, -0.555), (1.10, 0.27, 0.022), GRAVEL, rounding=0.01)
+    scene.box((0, 0, -0.555), (1.06, 0.27, 0.022), GRAVEL, rounding=0.01)
     for i in range(18):
-        scene.box((0.124 * (i - 8.5), 0, -0.525), (0.028, 0.235, 0.022), WOOD, rounding=0.006)
+        scene.box((0.12 * (i - 8.5), 0, -0.525), (0.028, 0.235, 0.022), WOOD, rounding=0.006)
         for side in (-1, 1):
-            scene.box((0.124 * (i - 8.5), side * GAUGE, -0.5), (0.02, 0.03, 0.007), STEEL)
+            scene.box((0.12 * (i - 8.5), side * GAUGE, -0.5), (0.02, 0.03, 0.007), STEEL)
     for side in (-1, 1):
-        scene.box((0, side * GAUGE, -0.492), (1.10, 0.018, 0.006), STEEL, rounding=0.002)
-        scene.box((0, side * GAUGE, -0.472), (1.10, 0.005, 0.02), STEEL, rounding=0.002)
-        scene.box((0, side * GAUGE, -0.449), (1.10, 0.011, 0.009), STEEL, rounding=0.003)
+        scene.box((0, side * GAUGE, -0.492), (1.06, 0.018, 0.006), STEEL, rounding=0.002)
+        scene.box((0, side * GAUGE, -0.472), (1.06, 0.005, 0.02), STEEL, rounding=0.002)
+        scene.box((0, side * GAUGE, -0.449), (1.06, 0.011, 0.009), STEEL, rounding=0.003)
 
 
 def _wheel(scene: Scene, x: float, side: int, radius: float, spokes: int, phase: float) -> None:
@@ -273,14 +275,17 @@ def _signal(scene: Scene) -> None:
 
 def _yard(scene: Scene) -> None:
     """Crates, barrels, a lamp, a water crane and a buffer fence around the track."""
-    for k, (x, y, metal) in enumerate(
-        ((-0.86, 0.47, BLUE), (-0.73, 0.50, YELLOW), (-0.80, 0.56, RED), (-0.62, 0.42, BLUE))
-    ):
+    barrels = ((-0.86, 0.45, BLUE), (-0.73, 0.48, YELLOW), (-0.80, 0.56, RED), (-0.62, 0.42, BLUE))
+    for x, y, metal in barrels:
         scene.cylinder((x, y, -0.475), 0.052, 0.085, metal, rounding=0.01)
         for z in (-0.51, -0.44):
             scene.ring((x, y, z), 0.052, 0.005, 0.006, STEEL, rounding=0.002)
-        scene.cylinder((x + 0.02, y, -0.388), 0.01, 0.006, STEEL, rounding=0.001 * k)
-    for x, y, z, angle in ((0.1, 0.48, -0.49, 12), (0.27, 0.46, -0.49, -8), (0.18, 0.47, -0.35, 30)):
+        scene.cylinder((x + 0.02, y, -0.388), 0.01, 0.006, STEEL, rounding=0.002)
+    for x, y, z, angle in (
+        (0.1, 0.48, -0.49, 12),
+        (0.27, 0.46, -0.49, -8),
+        (0.18, 0.47, -0.35, 30),
+    ):
         spin = turn("z", angle)
         with scene.moved((x, y, z), spin):
             scene.box((0, 0, 0), (0.066, 0.066, 0.066), WOOD)
@@ -289,7 +294,7 @@ def _yard(scene: Scene) -> None:
                     scene.box((0.06 * a, 0.06 * b, 0), (0.013, 0.013, 0.072), YELLOW)
                     scene.box((0.06 * a, 0, 0.06 * b), (0.013, 0.072, 0.013), YELLOW)
                     scene.box((0, 0.06 * a, 0.06 * b), (0.072, 0.013, 0.013), YELLOW)
-    for x in (-0.35, 0.95):
+    for x in (-0.35, 0.93):
         scene.cylinder((x, -0.50, -0.24), 0.012, 0.30, BLACK)
         scene.cylinder((x, -0.50, -0.54), 0.03, 0.03, BLACK, taper=0.3)
         scene.cylinder((x, -0.50, 0.10), 0.045, 0.045, YELLOW, taper=-0.35)
@@ -300,7 +305,7 @@ def _yard(scene: Scene) -> None:
         scene.box((x, -0.56, -0.49), (0.014, 0.012, 0.085), CREAM)
         scene.cylinder((x, -0.56, -0.395), 0.014, 0.012, RED, taper=0.8)
     for z in (-0.52, -0.45):
-        scene.box((0.29, -0.56, z), (0.46, 0.007, 0.012), WARNING, rotation=None)
+        scene.box((0.29, -0.56, z), (0.46, 0.007, 0.012), WARNING)
     scene.cylinder((-0.85, -0.47, -0.32), 0.05, 0.25, RED, taper=0.06)
     scene.ring((-0.85, -0.47, -0.55), 0.05, 0.025, 0.02, BLACK)
     scene.sphere((-0.85, -0.47, -0.06), 0.045, BRASS)

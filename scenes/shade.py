@@ -170,5 +170,7 @@ def _blend(name: str, place: Tensor) -> Tensor:
     if name == "panels":
         groove = (place - torch.round(place)).abs().amin(0)
         return (groove < 0.05).float()
-    wave = torch.sin(3.1 * x + 1.7 * torch.sin(2.3 * y)) + torch.sin(2.9 * y + 1.9 * torch.sin(2.7 * z))
+    wave = torch.sin(3.1 * x + 1.7 * torch.sin(2.3 * y)) + torch.sin(
+        2.9 * y + 1.9 * torch.sin(2.7 * z)
+    )
     return (0.5 + 0.25 * (wave * torch.cos(3.7 * z + 1.3 * x))).clamp(0.0, 1.0)

@@ -99,7 +99,9 @@ def unit(vectors: Tensor) -> Tensor:
 def _span(grid: Grid, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """Where rays enter and leave the grid's cube, each [n]."""
     low = torch.tensor(grid.low)[:, None]
-    inverse = 1.0 / torch.where(directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions)
+    inverse = 1.0 / torch.where(
+        directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions
+    )
     a, b = (low - origins) * inverse, (low + grid.side - origins) * inverse
     enter = torch.minimum(a, b).amax(0) + 1e-4
     return enter, torch.maximum(a, b).amin(0) - 1e-4

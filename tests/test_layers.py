@@ -43,7 +43,7 @@ NATIVE_PARTS = {
     "fused": {"common", "ops"},
     "bind": {"common", "ops", "fused"},
 }
-OP_USES: dict[str, set[str]] = {}
+OP_USES = {"march": {"occupancy"}}  # the traversal reads the grid's bits
 NATIVE_SUFFIXES = {".h", ".hpp", ".cuh", ".inl", ".c", ".cc", ".cpp", ".cu"}
 PYTHON_HEADERS = re.compile(r"(Python\.h$|pybind11/|torch/|ATen/|c10/)")
 

@@ -30,4 +30,9 @@ PYBIND11_MODULE(_core, m) {
   m.def("set_num_threads", &nf::set_num_threads, py::arg("n"));
   nf::bind_hash_grid(m);
   nf::bind_mlp(m);
+  nf::bind_rays(m);
+  nf::bind_adam(m);
+  nf::bind_radiance(m);
+  nf::bind_frequency(m);
+  nf::bind_spherical_harmonics(m);
 }

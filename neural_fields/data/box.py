@@ -28,6 +28,7 @@ _INSIDE_NEAREST_CAMERA = 0.9
 _FALLBACK_BASELINES = 8.0
 
 _CARVE_RESOLUTION = 64
+_CARVE_CHUNK = 32768  # small enough that torch stays on one thread, which suits a busy machine
 _CARVE_MAX_CAMERAS = 64
 _CARVE_MIN_SEEN = 0.1
 _CARVE_MIN_SHARE = 0.95
@@ -186,16 +187,19 @@ def _carve(cameras: Cameras, alpha: Tensor, cube: Tensor) -> Tensor | None:
     centers = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     n_seen = torch.zeros(len(centers))
     n_hit = torch.zeros(len(centers))
+    n_chunks = len(centers) // _CARVE_CHUNK
     n_used = min(len(cameras), _CARVE_MAX_CAMERAS)
     for index in [i * len(cameras) // n_used for i in range(n_used)]:
-        pixels, depth = cameras.project(index, centers)
-        column, row = pixels.unbind(1)
-        seen = (depth > 0) & (column >= 0) & (column < cameras.width)
-        seen &= (row >= 0) & (row < cameras.height)
         block, occupied = _dilated_silhouette(cameras, index, alpha[index], cube, float(cell[0]))
-        rows, columns = (row[seen] / block).long(), (column[seen] / block).long()
-        n_seen += seen
-        n_hit[seen] += occupied[rows, columns]
+        parts = (values.chunk(n_chunks) for values in (centers, n_seen, n_hit))
+        for points, seen_here, hit_here in zip(*parts, strict=True):
+            pixels, depth = cameras.project(index, points)
+            column, row = pixels.unbind(1)
+            seen = (depth > 0) & (column >= 0) & (column < cameras.width)
+            seen &= (row >= 0) & (row < cameras.height)
+            rows, columns = (row[seen] / block).long(), (column[seen] / block).long()
+            seen_here += seen
+            hit_here[seen] += occupied[rows, columns]
     inside = (n_seen >= max(1.0, _CARVE_MIN_SEEN * n_used)) & (n_hit >= _CARVE_MIN_SHARE * n_seen)
     kept = centers[inside]
     if not len(kept):

@@ -107,8 +107,7 @@ def read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
             f"{path}: needs the size of its image, {size[0]}x{size[1]}, got "
             f"{header.size[0]}x{header.size[1]}; resize the mask (nearest)."
         )
-    nonzero: NDArray[np.bool_] = read_image(path, 3).any(axis=2)
-    return nonzero
+    return np.asarray(read_image(path, 3).max(axis=2) > 0)
 
 
 def downscale_image(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
@@ -130,12 +129,12 @@ def downscale_image(image: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     if factor == 1:
         return image
     if image.shape[2] == 3:
-        return np.rint(_block_mean(image.astype(np.float32), factor)).astype(np.uint8)
+        return _to_uint8(_block_mean(image.astype(np.float32), factor))
     alpha = image[..., 3:].astype(np.float32)
     color = _block_mean(image[..., :3] * alpha, factor)
     alpha = _block_mean(alpha, factor)
     straight = np.divide(color, alpha, out=np.zeros_like(color), where=alpha > 0)
-    return np.rint(np.concatenate((straight, alpha), axis=2)).astype(np.uint8)
+    return _to_uint8(np.concatenate((straight, alpha), axis=2))
 
 
 def downscale_mask(mask: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
@@ -154,8 +153,12 @@ def downscale_mask(mask: NDArray[np.bool_], factor: int) -> NDArray[np.bool_]:
     """
     height, width = (side // factor for side in mask.shape)
     blocks = mask[: height * factor, : width * factor].reshape(height, factor, width, factor)
-    whole: NDArray[np.bool_] = blocks.all(axis=(1, 3))
-    return whole
+    return np.asarray(blocks.all(axis=(1, 3)))
+
+
+def _to_uint8(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = np.rint(image).astype(np.uint8)
+    return rounded
 
 
 def _block_mean(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:

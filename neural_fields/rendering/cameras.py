@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +21,7 @@ from neural_fields.rendering.camera_json import (
     pose,
 )
 from neural_fields.rendering.lens import LensModel, lens_project, lens_unproject
+from neural_fields.rendering.poses import orbit_poses
 
 _FRAME_KEYS = ("fl_x", "fl_y", "cx", "cy", *DISTORTION_KEYS)
 
@@ -370,40 +370,10 @@ class Cameras:
             >>> len(cameras)
             120
         """
-        if len(center) != 3 or len(up) != 3:
-            raise InputError(
-                f"orbit: center and up need 3 numbers each, got {list(center)} and {list(up)}."
-            )
-        axis = torch.tensor(list(up), dtype=torch.float64)
-        length = float(axis.norm())
-        if not (math.isfinite(length) and length > 0):
-            raise InputError(f"orbit: up needs 3 numbers that are not all zero, got {list(up)}.")
-        if not (0 < radius < math.inf and abs(elevation_deg) < 90 and n >= 1):
-            raise InputError(
-                "orbit: needs a radius > 0, an elevation in (-90, 90) degrees and n >= 1, got "
-                f"{radius:g}, {elevation_deg:g} and {n}."
-            )
-        axis = axis / length
-        # Any direction across the axis starts the turn; the world axis least along it is safe.
-        start = torch.zeros(3, dtype=torch.float64)
-        start[int(axis.abs().argmin())] = 1.0
-        start = start - axis * (start @ axis)
-        start = start / start.norm()
-        side = torch.linalg.cross(axis, start)
-        turn = torch.arange(n, dtype=torch.float64)[:, None] * (2 * math.pi / n)
-        elevation = math.radians(elevation_deg)
-        flat = turn.cos() * start + turn.sin() * side
-        backward = math.cos(elevation) * flat + math.sin(elevation) * axis
-        right = torch.linalg.cross(axis.expand(n, 3), backward)
-        right = right / right.norm(dim=1, keepdim=True)
-        matrix = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
-        matrix[:, :3, 0] = right
-        matrix[:, :3, 1] = torch.linalg.cross(backward, right)
-        matrix[:, :3, 2] = backward
-        matrix[:, :3, 3] = torch.tensor(list(center), dtype=torch.float64) + radius * backward
+        poses = orbit_poses(center, radius, elevation_deg, n, up)
         length_px = 1.2 * max(width, height) if focal is None else focal
         return cls(
-            camera_to_world=matrix.float(),
+            camera_to_world=poses.float(),
             focal=torch.full((n, 2), float(length_px)),
             principal=torch.tensor([0.5 * width, 0.5 * height]).repeat(n, 1),
             width=width,

@@ -4,147 +4,27 @@
 // order whatever the number of threads.
 #include "ops/hash_grid/hash_grid.h"
 
-#include "common/buffer.h"
-#include "common/loops.h"
-#include "common/pack.h"
+#include "ops/hash_grid/tile.h"
 
 NF_BEGIN
 namespace {
 
 constexpr std::int64_t kChunk = 16384;  // points per forward task: their features stay in L2/L3
 
-template <class T>
-struct LanesOf {
-  using type = T;
-};
-template <>
-struct LanesOf<float> {
-  using type = FloatLanes;
-};
-
-// F features of one entry as one register (a plain number for F = 1).
-template <class T, int F>
-struct Features {
-  using type = Pack<T, F>;
-  static NF_INLINE type load(const T* p) { return pack_load<T, F>(p); }
-  static NF_INLINE void store(T* p, type x) { pack_store<T, F>(p, x); }
-  static NF_INLINE T dot(type a, type b) {
-    T sum = 0;
-    NF_UNROLL
-    for (int f = 0; f < F; ++f) sum += a[f] * b[f];
-    return sum;
-  }
-};
-template <class T>
-struct Features<T, 1> {
-  using type = T;
-  static NF_INLINE type load(const T* p) { return *p; }
-  static NF_INLINE void store(T* p, type x) { *p = x; }
-  static NF_INLINE T dot(type a, type b) { return a * b; }
-};
-
-// W consecutive positions as lanes; the tail repeats the last point.
-template <class L, int D>
-NF_INLINE void load_positions(const ScalarOf<L>* positions, std::int64_t first, std::int64_t n, L x[D]) {
-  constexpr int W = LaneTraits<L>::width;
-  alignas(64) ScalarOf<L> rows[D][W];
-  for (int p = 0; p < W; ++p) {
-    const std::int64_t row = first + p < n ? first + p : n - 1;
-    for (int d = 0; d < D; ++d) rows[d][p] = positions[row * D + d];
-  }
-  for (int d = 0; d < D; ++d) x[d] = lane_load<L>(rows[d]);
-}
-
-// Indices and weights of all corners for W points.
-template <class L, int D>
-struct Corners {
-  static constexpr int W = LaneTraits<L>::width, count = 1 << D;
-  alignas(64) std::uint32_t index[count][W];
-  alignas(64) ScalarOf<L> weight[count][W];
-
-  NF_INLINE GridCell<D, L> compute(const HashGridLevel& level, GridInterpolation interpolation, const L x[D]) {
-    const GridCell<D, L> cell = hash_grid_locate<D, L>(level, interpolation, x);
-    NF_UNROLL
-    for (int c = 0; c < count; ++c) {
-      lane_store(index[c], hash_grid_index<D, L>(level, cell, c));
-      lane_store(weight[c], hash_grid_weight<D, L>(cell, c));
-    }
-    return cell;
-  }
-};
-
-template <class T, int D, int F>
-void forward_level(const HashGridArgs<T>& args, const HashGridLevel& level, int l, std::int64_t begin, std::int64_t end) {
-  using L = typename LanesOf<T>::type;
-  using Feature = Features<T, F>;
-  const T* NF_RESTRICT table = args.table + level.offset * F;
-  const std::int64_t row = args.shape.n_levels * F;
-  Corners<L, D> corners;
-  for (std::int64_t first = begin; first < end; first += corners.W) {
-    L x[D];
-    load_positions<L, D>(args.positions, first, end, x);
-    corners.compute(level, args.shape.interpolation, x);
-    const int n_points = end - first < corners.W ? static_cast<int>(end - first) : corners.W;
-    for (int p = 0; p < n_points; ++p) {
-      typename Feature::type sum{};
-      NF_UNROLL
-      for (int c = 0; c < corners.count; ++c)
-        sum += corners.weight[c][p] * Feature::load(table + std::size_t(corners.index[c][p]) * F);
-      Feature::store(args.output + (first + p) * row + l * F, sum);
-    }
-  }
-}
-
 template <class T, int D, int F>
 void forward(const HashGridArgs<T>& args) {
   parallel_chunks(args.n, kChunk, [&](std::int64_t begin, std::int64_t end) {
-    for (int l = 0; l < args.shape.n_levels; ++l) forward_level<T, D, F>(args, args.shape.levels[l], l, begin, end);
+    for (int l = 0; l < args.shape.n_levels; ++l)
+      hash_grid_encode_level<T, D, F>(args.shape, l, args.positions, begin, end, args.table, args.output,
+                                      args.shape.n_levels * F);
   });
-}
-
-// Adds the gradient of all points to the entries [slab_begin, slab_end) of one level.
-template <class T, int D, int F, bool WholeLevel>
-void scatter_level(const HashGridArgs<T>& args, int l, std::uint32_t slab_begin, std::uint32_t slab_end) {
-  using L = typename LanesOf<T>::type;
-  using Feature = Features<T, F>;
-  const HashGridLevel& level = args.shape.levels[l];
-  T* NF_RESTRICT grad = args.grad_table + level.offset * F;
-  unsigned char* touched = args.touched;
-  const std::int64_t row = args.shape.n_levels * F;
-  Corners<L, D> corners;
-  for (std::int64_t first = 0; first < args.n; first += corners.W) {
-    L x[D];
-    load_positions<L, D>(args.positions, first, args.n, x);
-    corners.compute(level, args.shape.interpolation, x);
-    const int n_points = args.n - first < corners.W ? static_cast<int>(args.n - first) : corners.W;
-    for (int p = 0; p < n_points; ++p) {
-      const typename Feature::type g = Feature::load(args.grad_output + (first + p) * row + l * F);
-      NF_UNROLL
-      for (int c = 0; c < corners.count; ++c) {
-        const std::uint32_t index = corners.index[c][p];
-        if (!WholeLevel && (index < slab_begin || index >= slab_end)) continue;
-        T* entry = grad + std::size_t(index) * F;
-        Feature::store(entry, Feature::load(entry) + corners.weight[c][p] * g);
-        if (touched != nullptr)  // relaxed: two levels may share a block, and both write 1
-          __atomic_store_n(touched + ((level.offset + index) * F >> 4), 1, __ATOMIC_RELAXED);
-      }
-    }
-  }
 }
 
 template <class T, int D, int F>
 void backward_table(const HashGridArgs<T>& args) {
-  const int n_levels = args.shape.n_levels;
-  const int n_slabs = num_threads() <= n_levels ? 1 : (num_threads() + n_levels - 1) / n_levels;
-  parallel_for(static_cast<std::int64_t>(n_levels) * n_slabs, [&](std::int64_t task) {
-    const int l = n_levels - 1 - static_cast<int>(task / n_slabs);  // the slow fine levels first
-    const std::uint64_t slab = task % n_slabs, size = args.shape.levels[l].size;
-    const auto begin = static_cast<std::uint32_t>(size * slab / n_slabs);
-    const auto end = static_cast<std::uint32_t>(size * (slab + 1) / n_slabs);
-    if (n_slabs == 1)
-      scatter_level<T, D, F, true>(args, l, begin, end);
-    else
-      scatter_level<T, D, F, false>(args, l, begin, end);
+  hash_grid_for_slabs(args.shape, [&](int l, std::uint32_t begin, std::uint32_t end, bool whole) {
+    const auto scatter = whole ? hash_grid_scatter_level<T, D, F, true> : hash_grid_scatter_level<T, D, F, false>;
+    scatter(args.shape, l, args.positions, 0, args.n, args.grad_output, args.grad_table, args.touched, begin, end);
   });
 }
 

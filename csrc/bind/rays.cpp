@@ -1,0 +1,197 @@
+// march, occupancy and composite.
+#include <pybind11/stl.h>
+
+#include "bind/ops.h"
+#include "bind/scene.h"
+#include "ops/composite/composite.h"
+
+namespace nf {
+namespace {
+
+template <class T>
+struct CompositeTensors {
+  CompositeArgs<T> args{};
+  CompositeTensors(const py::object& offsets, const py::object& t_starts, const py::object& t_ends,
+                   const py::object& density, const py::object& color, double stop) {
+    args.offsets = tensor_data<std::int64_t>(offsets, "offsets", {-1});
+    args.n_rays = view_tensor(offsets, "offsets").shape[0] - 1;
+    args.t_starts = tensor_data<T>(t_starts, "t_starts", {-1});
+    n = view_tensor(t_starts, "t_starts").shape[0];
+    args.t_ends = tensor_data<T>(t_ends, "t_ends", {n});
+    args.density = tensor_data<T>(density, "density", {n});
+    args.color = tensor_data<T>(color, "color", {n, 3});
+    args.stop = static_cast<T>(stop);
+    check_offsets(args.offsets, args.n_rays, n);
+  }
+  std::int64_t n = 0;
+};
+
+template <class T>
+void composite_forward(const py::object& offsets, const py::object& t_starts, const py::object& t_ends,
+                       const py::object& density, const py::object& color, double stop, const py::object& ray_color,
+                       const py::object& opacity, const py::object& depth, const py::object& distortion,
+                       const py::object& weights, void (*kernel)(const CompositeArgs<T>&)) {
+  CompositeTensors<T> tensors(offsets, t_starts, t_ends, density, color, stop);
+  CompositeArgs<T>& args = tensors.args;
+  args.ray_color = tensor_data<T>(ray_color, "ray_color", {args.n_rays, 3});
+  args.opacity = tensor_data<T>(opacity, "opacity", {args.n_rays});
+  args.depth = tensor_data<T>(depth, "depth", {args.n_rays});
+  args.distortion = optional_data<T>(distortion, "distortion", {args.n_rays});
+  args.weights = optional_data<T>(weights, "weights", {tensors.n});
+  const py::gil_scoped_release release;
+  kernel(args);
+}
+
+template <class T>
+void composite_backward(const py::object& offsets, const py::object& t_starts, const py::object& t_ends,
+                        const py::object& density, const py::object& color, double stop, const py::object& grad_color,
+                        const py::object& grad_opacity, const py::object& grad_depth, const py::object& grad_distortion,
+                        const py::object& grad_weights, const py::object& grad_density,
+                        const py::object& grad_sample_color, void (*kernel)(const CompositeArgs<T>&)) {
+  CompositeTensors<T> tensors(offsets, t_starts, t_ends, density, color, stop);
+  CompositeArgs<T>& args = tensors.args;
+  args.grad_color = optional_data<T>(grad_color, "grad_color", {args.n_rays, 3});
+  args.grad_opacity = optional_data<T>(grad_opacity, "grad_opacity", {args.n_rays});
+  args.grad_depth = optional_data<T>(grad_depth, "grad_depth", {args.n_rays});
+  args.grad_distortion = optional_data<T>(grad_distortion, "grad_distortion", {args.n_rays});
+  args.grad_weights = optional_data<T>(grad_weights, "grad_weights", {tensors.n});
+  args.grad_density = tensor_data<T>(grad_density, "grad_density", {tensors.n});
+  args.grad_sample_color = tensor_data<T>(grad_sample_color, "grad_sample_color", {tensors.n, 3});
+  const py::gil_scoped_release release;
+  kernel(args);
+}
+
+bool is_f64(const py::object& tensor) { return view_tensor(tensor, "t_starts").dtype == Dtype::f64; }
+
+MarchArgs march_args(const MarchScene& scene, const py::object& words, const py::object& origins,
+                     const py::object& directions, const py::object& jitter, const py::object& offsets) {
+  MarchArgs args{};
+  args.scene = scene_with_words(scene, words);
+  args.origins = tensor_data<float>(origins, "origins", {-1, 3});
+  args.n_rays = view_tensor(origins, "origins").shape[0];
+  args.directions = tensor_data<float>(directions, "directions", {args.n_rays, 3});
+  args.jitter = optional_data<float>(jitter, "jitter", {args.n_rays});
+  args.offsets = tensor_data<std::int64_t>(offsets, "offsets", {args.n_rays + 1});
+  return args;
+}
+
+void bind_march(py::module_& m) {
+  m.def("march_count",
+        [](const MarchScene& scene, const py::object& words, const py::object& origins, const py::object& directions,
+           const py::object& jitter, const py::object& offsets) {
+          const MarchArgs args = march_args(scene, words, origins, directions, jitter, offsets);
+          const py::gil_scoped_release release;
+          march_count(args);
+        },
+        py::arg("scene"), py::arg("words"), py::arg("origins"), py::arg("directions"), py::arg("jitter"),
+        py::arg("offsets"));
+  m.def("march_fill",
+        [](const MarchScene& scene, const py::object& words, const py::object& origins, const py::object& directions,
+           const py::object& jitter, const py::object& offsets, const py::object& t_starts, const py::object& t_ends) {
+          MarchArgs args = march_args(scene, words, origins, directions, jitter, offsets);
+          const std::int64_t n = args.offsets[args.n_rays];
+          args.t_starts = tensor_data<float>(t_starts, "t_starts", {n});
+          args.t_ends = tensor_data<float>(t_ends, "t_ends", {n});
+          const py::gil_scoped_release release;
+          march_fill(args);
+        },
+        py::arg("scene"), py::arg("words"), py::arg("origins"), py::arg("directions"), py::arg("jitter"),
+        py::arg("offsets"), py::arg("t_starts"), py::arg("t_ends"));
+}
+
+OccupancyArgs occupancy_args(int resolution, int n_cascades) {
+  OccupancyArgs args{};
+  args.shape = checked_occupancy(resolution, n_cascades);
+  return args;
+}
+
+void bind_occupancy(py::module_& m) {
+  m.def("occupancy_points",
+        [](int resolution, int n_cascades, const py::object& cells, std::uint64_t seed, std::uint64_t stream,
+           const py::object& positions) {
+          OccupancyArgs args = occupancy_args(resolution, n_cascades);
+          args.cells = tensor_data<std::int64_t>(cells, "cells", {-1});
+          args.n = view_tensor(cells, "cells").shape[0];
+          args.positions = tensor_data<float>(positions, "positions", {args.n, 3});
+          args.seed = seed;
+          args.stream = stream;
+          const py::gil_scoped_release release;
+          occupancy_points(args);
+        },
+        py::arg("resolution"), py::arg("n_cascades"), py::arg("cells"), py::arg("seed"), py::arg("stream"),
+        py::arg("positions"));
+  m.def("occupancy_update",
+        [](int resolution, int n_cascades, const py::object& values, const py::object& cells, const py::object& fresh,
+           double decay) {
+          OccupancyArgs args = occupancy_args(resolution, n_cascades);
+          const std::int64_t n_cells = portable::occupancy_cells(args.shape);
+          args.values = tensor_data<float>(values, "values", {n_cells});
+          args.cells = tensor_data<std::int64_t>(cells, "cells", {-1});
+          args.n = view_tensor(cells, "cells").shape[0];
+          args.fresh = tensor_data<float>(fresh, "fresh", {args.n});
+          args.decay = static_cast<float>(decay);
+          for (std::int64_t i = 0; i < args.n; ++i)
+            if (args.cells[i] < 0 || args.cells[i] >= n_cells)
+              throw py::index_error("cells: needs indices below " + std::to_string(n_cells) + ", got " +
+                                    std::to_string(args.cells[i]) + ".");
+          const py::gil_scoped_release release;
+          occupancy_update(args);
+        },
+        py::arg("resolution"), py::arg("n_cascades"), py::arg("values"), py::arg("cells"), py::arg("fresh"),
+        py::arg("decay"));
+  m.def("occupancy_words",
+        [](int resolution, int n_cascades, const py::object& values, double threshold, const py::object& words) {
+          OccupancyArgs args = occupancy_args(resolution, n_cascades);
+          args.values = tensor_data<float>(values, "values", {portable::occupancy_cells(args.shape)});
+          args.words = words_data(args.shape, words);
+          args.threshold = static_cast<float>(threshold);
+          const py::gil_scoped_release release;
+          occupancy_words(args);
+        },
+        py::arg("resolution"), py::arg("n_cascades"), py::arg("values"), py::arg("threshold"), py::arg("words"));
+}
+
+void bind_composite(py::module_& m) {
+  m.def("composite_forward",
+        [](const py::object& offsets, const py::object& t_starts, const py::object& t_ends, const py::object& density,
+           const py::object& color, double stop, const py::object& ray_color, const py::object& opacity,
+           const py::object& depth, const py::object& distortion, const py::object& weights) {
+          if (is_f64(t_starts))
+            composite_forward<double>(offsets, t_starts, t_ends, density, color, stop, ray_color, opacity, depth,
+                                      distortion, weights, &composite_forward_f64);
+          else
+            composite_forward<float>(offsets, t_starts, t_ends, density, color, stop, ray_color, opacity, depth,
+                                     distortion, weights, &composite_forward_f32);
+        },
+        py::arg("offsets"), py::arg("t_starts"), py::arg("t_ends"), py::arg("density"), py::arg("color"),
+        py::arg("stop"), py::arg("ray_color"), py::arg("opacity"), py::arg("depth"), py::arg("distortion") = py::none(),
+        py::arg("weights") = py::none());
+  m.def("composite_backward",
+        [](const py::object& offsets, const py::object& t_starts, const py::object& t_ends, const py::object& density,
+           const py::object& color, double stop, const py::object& grad_color, const py::object& grad_opacity,
+           const py::object& grad_depth, const py::object& grad_distortion, const py::object& grad_weights,
+           const py::object& grad_density, const py::object& grad_sample_color) {
+          if (is_f64(t_starts))
+            composite_backward<double>(offsets, t_starts, t_ends, density, color, stop, grad_color, grad_opacity,
+                                       grad_depth, grad_distortion, grad_weights, grad_density, grad_sample_color,
+                                       &composite_backward_f64);
+          else
+            composite_backward<float>(offsets, t_starts, t_ends, density, color, stop, grad_color, grad_opacity,
+                                      grad_depth, grad_distortion, grad_weights, grad_density, grad_sample_color,
+                                      &composite_backward_f32);
+        },
+        py::arg("offsets"), py::arg("t_starts"), py::arg("t_ends"), py::arg("density"), py::arg("color"),
+        py::arg("stop"), py::arg("grad_color"), py::arg("grad_opacity"), py::arg("grad_depth"),
+        py::arg("grad_distortion"), py::arg("grad_weights"), py::arg("grad_density"), py::arg("grad_sample_color"));
+}
+
+}  // namespace
+
+void bind_rays(py::module_& m) {
+  bind_scene(m);
+  bind_march(m);
+  bind_occupancy(m);
+  bind_composite(m);
+}
+
+}  // namespace nf

@@ -1,0 +1,15 @@
+// What bindings that march share: the scene and its checks.
+#pragma once
+
+#include "bind/tensor.h"
+#include "ops/march/march.h"
+
+namespace nf {
+
+OccupancyShape checked_occupancy(int resolution, int n_cascades);  // throws py::value_error
+std::uint64_t* words_data(const OccupancyShape& shape, const py::object& words);  // int64 [cells / 64]
+MarchScene scene_with_words(MarchScene scene, const py::object& words);
+void check_offsets(const std::int64_t* offsets, std::int64_t n_rays, std::int64_t n_samples);
+void bind_scene(py::module_& m);
+
+}  // namespace nf

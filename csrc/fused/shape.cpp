@@ -1,0 +1,29 @@
+#include <stdexcept>
+#include <string>
+
+#include "fused/radiance.h"
+
+namespace nf {
+namespace {
+
+void require(bool ok, const char* message) {
+  if (!ok) throw std::invalid_argument(std::string("radiance: ") + message);
+}
+
+}  // namespace
+
+void check_radiance_field(const RadianceField& field) {
+  require(field.grid.n_dims == 3, "the hash grid needs 3 dimensions.");
+  const int encoding = field.grid.n_levels * field.grid.n_features;
+  const int features = field.density.widths[field.density.n_layers];
+  require(field.density.widths[0] == encoding, "the density network's input needs the width of the encoding.");
+  require(features % 16 == 0, "the number of features needs to be a multiple of 16.");
+  require(field.color.widths[0] == features + 16, "the colour network's input needs features + 16 spherical harmonics.");
+  require(field.color.widths[field.color.n_layers] == 3, "the colour network needs 3 outputs.");
+  require(encoding % 16 == 0, "the width of the encoding needs to be a multiple of 16.");
+  for (const MlpShape* shape : {&field.density, &field.color})
+    for (int l = 1; l < shape->n_layers; ++l)
+      require(shape->widths[l] % 16 == 0, "hidden widths need to be multiples of 16.");
+}
+
+}  // namespace nf

@@ -1,0 +1,139 @@
+// Loops over the points of one level; also used by csrc/fused.
+#pragma once
+
+#include "common/loops.h"
+#include "common/pack.h"
+#include "ops/hash_grid/hash_grid.h"
+
+NF_BEGIN
+
+template <class T>
+struct LanesOf {
+  using type = T;
+};
+template <>
+struct LanesOf<float> {
+  using type = FloatLanes;
+};
+
+// F features of one entry as one register (a plain number for F = 1).
+template <class T, int F>
+struct Features {
+  using type = Pack<T, F>;
+  static NF_INLINE type load(const T* p) { return pack_load<T, F>(p); }
+  static NF_INLINE void store(T* p, type x) { pack_store<T, F>(p, x); }
+  static NF_INLINE T dot(type a, type b) {
+    T sum = 0;
+    NF_UNROLL
+    for (int f = 0; f < F; ++f) sum += a[f] * b[f];
+    return sum;
+  }
+};
+template <class T>
+struct Features<T, 1> {
+  using type = T;
+  static NF_INLINE type load(const T* p) { return *p; }
+  static NF_INLINE void store(T* p, type x) { *p = x; }
+  static NF_INLINE T dot(type a, type b) { return a * b; }
+};
+
+// W consecutive positions as lanes; the tail repeats the last point.
+template <class L, int D>
+NF_INLINE void load_positions(const ScalarOf<L>* positions, std::int64_t first, std::int64_t n, L x[D]) {
+  constexpr int W = LaneTraits<L>::width;
+  alignas(64) ScalarOf<L> rows[D][W];
+  for (int p = 0; p < W; ++p) {
+    const std::int64_t row = first + p < n ? first + p : n - 1;
+    for (int d = 0; d < D; ++d) rows[d][p] = positions[row * D + d];
+  }
+  for (int d = 0; d < D; ++d) x[d] = lane_load<L>(rows[d]);
+}
+
+// Indices and weights of all corners for W points.
+template <class L, int D>
+struct Corners {
+  static constexpr int W = LaneTraits<L>::width, count = 1 << D;
+  alignas(64) std::uint32_t index[count][W];
+  alignas(64) ScalarOf<L> weight[count][W];
+
+  NF_INLINE GridCell<D, L> compute(const HashGridLevel& level, GridInterpolation interpolation, const L x[D]) {
+    const GridCell<D, L> cell = hash_grid_locate<D, L>(level, interpolation, x);
+    NF_UNROLL
+    for (int c = 0; c < count; ++c) {
+      lane_store(index[c], hash_grid_index<D, L>(level, cell, c));
+      lane_store(weight[c], hash_grid_weight<D, L>(cell, c));
+    }
+    return cell;
+  }
+};
+
+// Features of the points [begin, end) at one level; rows of the output are `row` numbers apart.
+template <class T, int D, int F>
+void hash_grid_encode_level(const HashGridShape& shape, int l, const T* positions, std::int64_t begin, std::int64_t end,
+                            const T* NF_RESTRICT table, T* NF_RESTRICT output, std::int64_t row) {
+  using L = typename LanesOf<T>::type;
+  using Feature = Features<T, F>;
+  const HashGridLevel& level = shape.levels[l];
+  table += level.offset * F;
+  Corners<L, D> corners;
+  for (std::int64_t first = begin; first < end; first += corners.W) {
+    L x[D];
+    load_positions<L, D>(positions, first, end, x);
+    corners.compute(level, shape.interpolation, x);
+    const int n_points = end - first < corners.W ? static_cast<int>(end - first) : corners.W;
+    for (int p = 0; p < n_points; ++p) {
+      typename Feature::type sum{};
+      NF_UNROLL
+      for (int c = 0; c < corners.count; ++c)
+        sum += corners.weight[c][p] * Feature::load(table + std::size_t(corners.index[c][p]) * F);
+      Feature::store(output + (first + p) * row + l * F, sum);
+    }
+  }
+}
+
+// Adds weight * gradient of the points [begin, end) to the entries [slab_begin, slab_end) of one
+// level, in point order. `touched` (optional) marks blocks of 16 numbers that were added to.
+template <class T, int D, int F, bool WholeLevel>
+void hash_grid_scatter_level(const HashGridShape& shape, int l, const T* positions, std::int64_t begin, std::int64_t end,
+                             const T* NF_RESTRICT grad_output, T* NF_RESTRICT grad_table, unsigned char* touched,
+                             std::uint32_t slab_begin, std::uint32_t slab_end) {
+  using L = typename LanesOf<T>::type;
+  using Feature = Features<T, F>;
+  const HashGridLevel& level = shape.levels[l];
+  T* NF_RESTRICT grad = grad_table + level.offset * F;
+  const std::int64_t row = shape.n_levels * F;
+  Corners<L, D> corners;
+  for (std::int64_t first = begin; first < end; first += corners.W) {
+    L x[D];
+    load_positions<L, D>(positions, first, end, x);
+    corners.compute(level, shape.interpolation, x);
+    const int n_points = end - first < corners.W ? static_cast<int>(end - first) : corners.W;
+    for (int p = 0; p < n_points; ++p) {
+      const typename Feature::type g = Feature::load(grad_output + (first + p) * row + l * F);
+      NF_UNROLL
+      for (int c = 0; c < corners.count; ++c) {
+        const std::uint32_t index = corners.index[c][p];
+        if (!WholeLevel && (index < slab_begin || index >= slab_end)) continue;
+        T* entry = grad + std::size_t(index) * F;
+        Feature::store(entry, Feature::load(entry) + corners.weight[c][p] * g);
+        if (touched != nullptr)  // relaxed: two levels may share a block, and both write 1
+          __atomic_store_n(touched + ((level.offset + index) * F >> 4), 1, __ATOMIC_RELAXED);
+      }
+    }
+  }
+}
+
+// Calls f(level, slab_begin, slab_end, whole) for every (level, slab of entries), each owned by one task.
+template <class F>
+void hash_grid_for_slabs(const HashGridShape& shape, F&& f) {
+  const int n_levels = shape.n_levels;
+  const int n_slabs = num_threads() <= n_levels ? 1 : (num_threads() + n_levels - 1) / n_levels;
+  parallel_for(static_cast<std::int64_t>(n_levels) * n_slabs, [&](std::int64_t task) {
+    const int l = n_levels - 1 - static_cast<int>(task / n_slabs);  // the slow fine levels first
+    const std::uint64_t slab = task % n_slabs, size = shape.levels[l].size;
+    f(l, static_cast<std::uint32_t>(size * slab / n_slabs), static_cast<std::uint32_t>(size * (slab + 1) / n_slabs),
+      n_slabs == 1);
+  });
+}
+
+NF_END

@@ -1,0 +1,67 @@
+"""Camera poses on paths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from neural_fields.errors import InputError
+
+
+def orbit_poses(
+    center: Sequence[float], radius: float, elevation_deg: float, n: int, up: Sequence[float]
+) -> Tensor:
+    """Poses on a circle around the up axis that look at the centre, with up upward in the image.
+
+    Args:
+        center: 3 numbers, world space.
+        radius: distance from the centre, positive.
+        elevation_deg: angle above the plane through the centre, in (-90, 90).
+        n: number of poses, at least 1, evenly spaced over the full turn, anticlockwise seen from
+            above.
+        up: 3 numbers, not all zero; any length.
+
+    Returns:
+        float64 [n, 4, 4], camera to world, OpenGL axes.
+
+    Raises:
+        InputError: a number is out of range.
+
+    Example:
+        >>> orbit_poses((0, 0, 0), 4, 0, 1, (0, 0, 1))[0, :3, 3].norm()
+        tensor(4., dtype=torch.float64)
+    """
+    if len(center) != 3 or len(up) != 3:
+        raise InputError(
+            f"orbit: center and up need 3 numbers each, got {list(center)} and {list(up)}."
+        )
+    axis = torch.tensor(list(up), dtype=torch.float64)
+    length = float(axis.norm())
+    if not 0 < length < math.inf:
+        raise InputError(f"orbit: up needs 3 numbers that are not all zero, got {list(up)}.")
+    if not (0 < radius < math.inf and abs(elevation_deg) < 90 and n >= 1):
+        raise InputError(
+            "orbit: needs a radius > 0, an elevation in (-90, 90) degrees and n >= 1, got "
+            f"{radius:g}, {elevation_deg:g} and {n}."
+        )
+    axis = axis / length
+    # The turn starts at the world axis least along the up axis, made perpendicular to it.
+    start = torch.zeros(3, dtype=torch.float64)
+    start[int(axis.abs().argmin())] = 1.0
+    start = start - axis * (start @ axis)
+    start = start / start.norm()
+    side = torch.linalg.cross(axis, start)
+    turn = torch.arange(n, dtype=torch.float64)[:, None] * (2 * math.pi / n)
+    flat = turn.cos() * start + turn.sin() * side
+    elevation = math.radians(elevation_deg)
+    backward = math.cos(elevation) * flat + math.sin(elevation) * axis
+    right = torch.linalg.cross(axis.expand(n, 3), flat)
+    poses = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
+    poses[:, :3, 0] = right
+    poses[:, :3, 1] = torch.linalg.cross(backward, right)
+    poses[:, :3, 2] = backward
+    poses[:, :3, 3] = torch.tensor(list(center), dtype=torch.float64) + radius * backward
+    return poses
