@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
-
-from neural_fields.errors import InputError
 from neural_fields.scenes.cameras import ANGLE_X, focal_length, poses
 from neural_fields.scenes.catalog import build
 from neural_fields.scenes.model import Array
 from neural_fields.scenes.render import Renderer, View
+from PIL import Image
+from torch import Tensor
+
+from neural_fields.errors import InputError
 
 VERSION = 1  # of what a name and a seed render to; a set of another version is not reused
 _BATCH_PIXELS = 700_000
@@ -60,8 +60,9 @@ def make_dataset(
         raise _unwritable(out, error) from None
     if occupied and not overwrite:
         raise InputError(f"{out}: exists already; name another folder, or allow overwriting it.")
-    with _one_thread(), _renamed_when_complete(out) as folder:
-        renderer = Renderer(build(name))
+    with _one_thread():
+        renderer = _renderer(name)
+    with _renamed_when_complete(out.absolute()) as folder:
         cameras = {split: poses(n, seed, test=split == "test") for split, n in _splits(record)}
         _render(renderer, cameras, folder, size, depth, progress)
         for split, matrices in cameras.items():
@@ -76,7 +77,7 @@ def render_view(name: str, camera_to_world: Array, focal: float, width: int, hei
         return _renderer(name).view(camera_to_world, focal, width, height)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=1)
 def _renderer(name: str) -> Renderer:
     return Renderer(build(name))
 
@@ -121,11 +122,11 @@ def _render(
             stem = folder / split / f"r_{i}"
             Image.fromarray(to_png(view.rgba)).save(f"{stem}.png")
             if depth and split == "test":
-                planes = {"depth": view.depth.numpy(), "normal": view.normal.numpy()}
-                np.savez_compressed(f"{stem}_geometry.npz", **planes)
+                path, depth_map, normal = f"{stem}_geometry.npz", view.depth, view.normal
+                np.savez_compressed(path, depth=depth_map.numpy(), normal=normal.numpy())
         return len(matrices)
 
-    workers = max(1, min(len(os.sched_getaffinity(0)), len(jobs)))
+    workers = max(1, min(torch.get_num_threads(), len(jobs)))
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         futures = [pool.submit(work, *job) for job in jobs]
         try:
@@ -196,10 +197,9 @@ def _renamed_when_complete(out: Path) -> Iterator[Path]:
         raise _unwritable(out, error) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if old.is_dir():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            old.unlink(missing_ok=True)
+        if old.is_file():
+            old.unlink()
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _unwritable(out: Path, error: OSError) -> InputError:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from neural_fields.scenes.model import Scene, local_distance, to_local
+from torch import Tensor
 
 _BASE = 8  # cells per side where the descent starts
 _DENSE = 64  # cells per side of the smooth distance field
@@ -109,7 +108,7 @@ def build_grid(scene: Scene) -> Grid:
         distance = torch.cat(
             [
                 pair_distance(table, pick(centers, o), p)
-                for o, p in zip(owner.split(_CHUNK), part.split(_CHUNK), strict=True)
+                for o, p in zip(torch.split(owner, _CHUNK), torch.split(part, _CHUNK), strict=True)
             ]
         )
         nearest = torch.full((len(where),), math.inf)

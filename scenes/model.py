@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -173,7 +174,7 @@ class Scene:
 
     def path(self, points: Sequence[Vector], radius: float, material: Material) -> None:
         """Adds a chain of rods through ``points``."""
-        for start, end in zip(points[:-1], points[1:], strict=True):
+        for start, end in itertools.pairwise(points):
             self.rod(start, end, radius, material)
 
     def _add(
@@ -276,11 +277,6 @@ def turn_to(axis: Vector | str) -> Array:
     side = np.cross(helper, target)
     side /= np.linalg.norm(side)
     return np.stack([side, np.cross(target, side), target], axis=1)
-
-
-def shiny(material: Material, mirror: float, *, tint: bool = False) -> Material:
-    """The same material with a traced reflection."""
-    return replace(material, mirror=mirror, tint=tint)
 
 
 def _rigid(offset: Vector, rotation: Array | None) -> Array:

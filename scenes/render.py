@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
-
 from neural_fields.scenes.grid import Grid, build_grid, pick
 from neural_fields.scenes.model import Array, Scene
 from neural_fields.scenes.shade import Look, make_look, shade, to_srgb
 from neural_fields.scenes.trace import trace
+from torch import Tensor
 
 # Points inside a pixel: a rotated square, then a lattice that fills its gaps.
 _FIRST = ((0.375, 0.125), (0.875, 0.375), (0.625, 0.875), (0.125, 0.625))
@@ -44,9 +43,8 @@ class Renderer:
     """A scene made ready to be rendered.
 
     Example:
-        >>> scene = Scene()
-        >>> scene.sphere((0, 0, 0), 0.5, Material((1, 0, 0)))  # doctest: +SKIP
-        >>> view = Renderer(scene).view(pose, focal=40.0, width=32, height=32)  # doctest: +SKIP
+        >>> renderer = Renderer(scene)  # doctest: +SKIP
+        >>> view = renderer.view(pose, focal=40.0, width=32, height=32)  # doctest: +SKIP
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -63,7 +61,8 @@ class Renderer:
         """Renders several views at once: their rays share the steps, which saves time."""
         camera = _Cameras(torch.tensor(np.stack(poses), dtype=torch.float32), focal, width, height)
         pixel = torch.arange(len(poses) * width * height)
-        samples = self._sample(camera, pixel, 0.5, 0.5)
+        middle = torch.full((len(pixel),), 0.5)
+        samples = self._sample(camera, pixel, middle, middle)
         edge = torch.nonzero(_edges(samples, len(poses), height, width))[:, 0]
         if len(edge):
             samples.rgba[:, edge] = self._supersample(camera, edge)
@@ -88,17 +87,19 @@ class Renderer:
         self, camera: _Cameras, pixel: Tensor, places: Sequence[tuple[float, float]]
     ) -> Tensor:
         """Mean premultiplied colour [4, k] of pixels [k] over the given points inside each."""
-        total = torch.zeros(4, len(pixel))
-        for u, v in places:
-            total += self._sample(camera, pixel, u, v).rgba
-        return total / len(places)
+        u, v = torch.tensor(places).repeat_interleave(len(pixel), 0).t()
+        rgba = self._sample(camera, pixel.repeat(len(places)), u, v).rgba
+        return rgba.reshape(4, len(places), len(pixel)).mean(1)
 
-    def _sample(self, camera: _Cameras, pixel: Tensor, u: float, v: float) -> _Samples:
-        """What rays through the points (u, v) in [0, 1] of pixels [n] see."""
-        chunks = [self._sample_chunk(camera, some, u, v) for some in pixel.split(_CHUNK)]
+    def _sample(self, camera: _Cameras, pixel: Tensor, u: Tensor, v: Tensor) -> _Samples:
+        """What rays through the points u, v [n] in [0, 1] of pixels [n] see."""
+        chunks = [
+            self._sample_chunk(camera, *some)
+            for some in zip(*(torch.split(x, _CHUNK) for x in (pixel, u, v)), strict=True)
+        ]
         return _Samples(*(torch.cat(values, dim=-1) for values in zip(*chunks, strict=True)))
 
-    def _sample_chunk(self, camera: _Cameras, pixel: Tensor, u: float, v: float) -> _Samples:
+    def _sample_chunk(self, camera: _Cameras, pixel: Tensor, u: Tensor, v: Tensor) -> _Samples:
         origin, direction = camera.rays(pixel, u, v)
         hits = trace(self.grid, origin, direction, footprint=0.75 / camera.focal)
         rgba, normal = torch.zeros(4, len(pixel)), torch.zeros(3, len(pixel))
@@ -129,8 +130,8 @@ class _Cameras(NamedTuple):
     width: int
     height: int
 
-    def rays(self, pixel: Tensor, u: float, v: float) -> tuple[Tensor, Tensor]:
-        """Origins and unit directions [3, n] through the points (u, v) of pixels [n].
+    def rays(self, pixel: Tensor, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Origins and unit directions [3, n] through the points u, v [n] of pixels [n].
 
         Pixels count through all views, row by row.
         """

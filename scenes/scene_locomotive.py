@@ -35,37 +35,37 @@ GAUGE = 0.165
 def build() -> Scene:
     """The scene, about 2.2 long in x, centred near the origin."""
     scene = Scene()
-    with scene.moved((0.0, 0.0, 0.12)):
+    with scene.moved((0.0, 0.0, 0.15)):
         _ground(scene)
         _signal(scene)
         _yard(scene)
-        with scene.moved((0.16, 0.0, RAIL_TOP)):
+        with scene.moved((0.12, 0.0, RAIL_TOP)):
             _chassis(scene)
             _boiler(scene)
             _cab(scene)
-        with scene.moved((-0.70, 0.0, RAIL_TOP)):
+        with scene.moved((-0.74, 0.0, RAIL_TOP)):
             _tender(scene)
     return scene
 
 
 def _ground(scene: Scene) -> None:
     """Base plate with studs, ballast, sleepers and rails."""
-    scene.box((0, 0, -0.60), (1.08, 0.64, 0.035), PLATE, rounding=0.012)
-    scene.box((0, 0, -0.655), (1.10, 0.66, 0.02), EDGE, rounding=0.012)
+    scene.box((0, 0, -0.60), (1.05, 0.63, 0.035), PLATE, rounding=0.012)
+    scene.box((0, 0, -0.655), (1.07, 0.645, 0.02), EDGE, rounding=0.012)
     for i in range(21):
         for j in range(13):
             x, y = 0.1 * (i - 10), 0.1 * (j - 6)
             if abs(y) > 0.29:
                 scene.cylinder((x, y, -0.555), 0.03, 0.014, PLATE, rounding=0.005)
-    scene.box((0, 0, -0.555), (1.06, 0.27, 0.022), GRAVEL, rounding=0.01)
+    scene.box((0, 0, -0.555), (1.03, 0.27, 0.022), GRAVEL, rounding=0.01)
     for i in range(18):
-        scene.box((0.12 * (i - 8.5), 0, -0.525), (0.028, 0.235, 0.022), WOOD, rounding=0.006)
+        scene.box((0.118 * (i - 8.5), 0, -0.525), (0.028, 0.235, 0.022), WOOD, rounding=0.006)
         for side in (-1, 1):
-            scene.box((0.12 * (i - 8.5), side * GAUGE, -0.5), (0.02, 0.03, 0.007), STEEL)
+            scene.box((0.118 * (i - 8.5), side * GAUGE, -0.5), (0.02, 0.03, 0.007), STEEL)
     for side in (-1, 1):
-        scene.box((0, side * GAUGE, -0.492), (1.06, 0.018, 0.006), STEEL, rounding=0.002)
-        scene.box((0, side * GAUGE, -0.472), (1.06, 0.005, 0.02), STEEL, rounding=0.002)
-        scene.box((0, side * GAUGE, -0.449), (1.06, 0.011, 0.009), STEEL, rounding=0.003)
+        scene.box((0, side * GAUGE, -0.492), (1.04, 0.018, 0.006), STEEL, rounding=0.002)
+        scene.box((0, side * GAUGE, -0.472), (1.04, 0.005, 0.02), STEEL, rounding=0.002)
+        scene.box((0, side * GAUGE, -0.449), (1.04, 0.011, 0.009), STEEL, rounding=0.003)
 
 
 def _wheel(scene: Scene, x: float, side: int, radius: float, spokes: int, phase: float) -> None:
@@ -215,8 +215,9 @@ def _cab(scene: Scene) -> None:
         s, c = math.sin(math.radians(angle)), math.cos(math.radians(angle))
         where = (x - 0.01, 0.55 * s, 0.17 + 0.575 * c)
         scene.box(where, (half + 0.045, 0.036, 0.011), CREAM, rotation=turn("x", -angle))
-    for dx in (-0.1, 0.0, 0.1):
-        scene.rod((x + dx, -0.12, 0.748), (x + dx, 0.12, 0.748), 0.006, RED)
+    scene.box((x, 0, 0.765), (0.06, 0.06, 0.016), RED, rounding=0.006)
+    for dx in (-0.13, 0.11):
+        scene.rod((x + dx, -0.05, 0.757), (x + dx, 0.05, 0.757), 0.006, STEEL)
     scene.box((x, 0, 0.285), (half, 0.23, 0.01), WOOD)
 
 

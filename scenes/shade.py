@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-
 from neural_fields.scenes.grid import Grid, pick
 from neural_fields.scenes.model import PATTERNS, Light, Material
 from neural_fields.scenes.trace import surface, trace, unit
+from torch import Tensor
 
 _OFFSET = 2e-3  # lifts secondary rays off the surface they start from
 _REACH = (0.03, 0.07, 0.14, 0.26)  # distances at which occlusion is felt
@@ -46,7 +45,7 @@ def to_linear(srgb: Tensor) -> Tensor:
 
 
 def to_srgb(linear: Tensor) -> Tensor:
-    """sRGB in [0, 1] from linear light, clipped."""
+    """Values in sRGB, in [0, 1], from linear light, clipped."""
     x = linear.clamp(0.0, 1.0)
     return torch.where(x <= 0.0031308, x * 12.92, 1.055 * x.clamp_min(1e-6).pow(1 / 2.4) - 0.055)
 
@@ -71,6 +70,8 @@ def shade(
 ) -> Surface:
     """Colour seen along directions [3, n] at surface points [3, n] of parts [n]."""
     normal, local = surface(grid, points, part)
+    # A ray that skims a thin part may stop just past the point of tangency.
+    normal = unit(normal - (normal * directions).sum(0).clamp_min(0.0) * directions)
     material = pick(look.part_material, part)
     pattern, scale, specular, gloss, mirror, tint = pick(look.numbers, material)
     blend = _pattern(local, pattern, scale)

@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -23,3 +24,26 @@ def shared_data():
         return path
 
     return find
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device",
+        choices=["cpu", "cuda"],
+        default="cpu",
+        help="cuda repeats the suites of the operations there, if this machine can",
+    )
+
+
+def cuda_works():
+    import torch
+
+    return torch.cuda.is_available() and importlib.util.find_spec("neural_fields._cuda") is not None
+
+
+def pytest_report_header(config):
+    if config.getoption("device") == "cuda" and not cuda_works():
+        return (
+            "device: no CUDA device or no CUDA module here, so its cases are not part of this run"
+        )
+    return None

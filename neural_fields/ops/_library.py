@@ -1,0 +1,127 @@
+"""Registration of native operations with torch, argument checks, and the choice of device.
+
+An operation is registered once with `torch.library`, with a fake and an autograd formula, which is
+what `torch.compile` and `torch.ops.neural_fields` see. Eager calls go through an
+`autograd.Function` made of the same formula, because only that is understood by `torch.func`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from neural_fields import _core
+
+_library: Any = torch.library  # in part without types
+LIBRARY = _library.Library("neural_fields", "DEF")
+FLOATS = (torch.float32, torch.float64)
+
+# What torch leaves untyped in its registration interface.
+Context: TypeAlias = Any  # of an autograd formula
+Argument: TypeAlias = Any  # a tensor, or a plain number, string or list of a spec
+Gradients: TypeAlias = Any  # a tensor or None for every argument, or for the only one
+
+Setup: TypeAlias = Callable[[Context, tuple[Argument, ...], Argument], None]
+Backward: TypeAlias = Callable[..., Gradients]
+
+
+def define(
+    schema: str,
+    kernel: Callable[..., Any],
+    fake: Callable[..., Any],
+    setup: Setup,
+    backward: Backward,
+) -> Callable[..., Any]:
+    """Register one operation and return the function that calls it.
+
+    `kernel` computes on plain tensors, `fake` makes empty results of the same shapes; `setup` and
+    `backward` are those of `torch.library.register_autograd`.
+    """
+    name = schema.partition("(")[0]
+    full_name = f"neural_fields::{name}"
+    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    # One kernel for every device: it finds the module for the device or says what is missing.
+    LIBRARY.impl(name, kernel, "CompositeExplicitAutograd")
+    torch.library.register_fake(full_name, fake, lib=LIBRARY)
+    torch.library.register_autograd(full_name, backward, setup_context=setup, lib=LIBRARY)
+    operator = getattr(torch.ops.neural_fields, name).default
+    members = {"forward": operator, "setup_context": setup, "backward": backward}
+    function: Any = type(
+        name, (torch.autograd.Function,), {k: staticmethod(v) for k, v in members.items()}
+    )
+
+    def call(*args: Argument) -> Argument:
+        return operator(*args) if torch.compiler.is_compiling() else function.apply(*args)
+
+    return call
+
+
+def save_nothing(ctx: Context, inputs: tuple[Argument, ...], output: Argument) -> None:
+    """The `setup` of an operation whose derivative is not available."""
+
+
+def no_third_order(name: str) -> Backward:
+    """The `backward` of an operation's second derivative: an error that names the way out."""
+
+    def backward(ctx: Context, *grads: Tensor) -> Gradients:
+        raise not_native(name, "third-order derivatives")
+
+    return backward
+
+
+def not_native(name: str, what: str) -> RuntimeError:
+    """The error for a derivative that the native operation does not have."""
+    return RuntimeError(
+        f"{name}: {what} are not available natively; use neural_fields.ops.reference.{name}, "
+        "which is plain torch and differentiates to any order."
+    )
+
+
+def native(name: str, tensor: Tensor) -> ModuleType:
+    """The native module for a tensor's device."""
+    if tensor.device.type == "cpu":
+        return _core
+    if tensor.device.type != "cuda":
+        raise ValueError(f"{name}: needs CPU or CUDA tensors, got device {tensor.device}.")
+    try:
+        return importlib.import_module("neural_fields._cuda")
+    except ImportError as error:
+        raise RuntimeError(
+            f"{name}: got CUDA tensors, but the CUDA module is not built or cannot be loaded "
+            f"({error}); run 'make cuda', or move the tensors to the CPU."
+        ) from error
+
+
+def check_tensor(
+    name: str, argument: str, tensor: Tensor, shape: tuple[int | None, ...], like: Tensor
+) -> None:
+    """Raise unless the tensor has this shape (None: any length) and is of the kind of `like`."""
+    if tensor.dtype not in FLOATS:
+        raise TypeError(f"{name}: {argument} needs float32 or float64, got {tensor.dtype}.")
+    if tensor.dtype != like.dtype:
+        raise TypeError(
+            f"{name}: {argument} needs {like.dtype} like the first argument, got {tensor.dtype}."
+        )
+    if tensor.device != like.device:
+        raise ValueError(
+            f"{name}: {argument} needs to be on {like.device} like the first argument, "
+            f"got {tensor.device}."
+        )
+    matches = tensor.dim() == len(shape) and all(
+        wanted is None or wanted == got for wanted, got in zip(shape, tensor.shape, strict=True)
+    )
+    if not matches:
+        wanted = ", ".join("n" if length is None else str(length) for length in shape)
+        raise ValueError(f"{name}: {argument} needs shape [{wanted}], got {list(tensor.shape)}.")
+
+
+def check_integers(owner: str, **values: object) -> None:
+    """Raise unless all values are integers (True and False are not)."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{owner}: {name} needs an integer, got {value!r}.")

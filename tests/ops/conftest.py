@@ -1,0 +1,38 @@
+"""Parameters and fixtures of the suite that every operation passes."""
+
+import importlib
+
+import pytest
+import torch
+
+from neural_fields import _core
+
+ISAS = ["portable", "avx2", "avx512", "amx"]
+
+
+def pytest_generate_tests(metafunc):
+    names = metafunc.fixturenames
+    if "device" in names:
+        wanted = metafunc.config.getoption("device")
+        here = torch.cuda.is_available() and importlib.util.find_spec("neural_fields._cuda")
+        metafunc.parametrize("device", ["cpu", "cuda"] if wanted == "cuda" and here else ["cpu"])
+    if "case" in names and metafunc.cls is not None:
+        metafunc.parametrize("case", metafunc.cls.cases, ids=lambda case: case.name)
+    if "isa" in names:
+        metafunc.parametrize("isa", ISAS[1 : ISAS.index(_core.best_isa()) + 1])
+
+
+@pytest.fixture
+def restored_core():
+    """The instruction set and the number of threads are put back after the test."""
+    isa, n_threads = _core.active_isa(), _core.num_threads()
+    yield _core
+    _core.set_isa(isa)
+    _core.set_num_threads(n_threads)
+
+
+@pytest.fixture(params=ISAS[: ISAS.index(_core.best_isa()) + 1])
+def any_isa(request, restored_core):
+    """Runs the test once per instruction set of this machine."""
+    restored_core.set_isa(request.param)
+    return request.param

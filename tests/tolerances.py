@@ -1,0 +1,26 @@
+"""How far two results may differ, and why. Errors are relative to the largest expected number.
+
+Where a result jumps (cell borders, kinks), tests keep away from the jump instead of widening these.
+"""
+
+# The same formulas in float64 in another order of summation.
+FLOAT64 = 1e-11
+
+# Sines and cosines to 2e-7, then sums over octaves whose terms grow with 2^k.
+FREQUENCY_FLOAT32 = 2e-6
+
+# Polynomials of degree 3 with a dozen roundings.
+SPHERICAL_HARMONICS_FLOAT32 = 2e-6
+
+# x * scale is rounded at 2^-24 of up to 40 cells, and a feature's slope is one per cell; second
+# derivatives of smoothstep amplify that by 12 per axis.
+HASH_GRID_FLOAT32 = 1e-4
+
+# Sums of up to 64 products per layer, of 4 layers, and exp and log to 2 ulp.
+MLP_FLOAT32 = 2e-5
+
+# Phases up to 1e4, after range reduction.
+SINE_FLOAT32 = 2e-7
+
+# Central differences with steps of 1e-6 in float64.
+FINITE_DIFFERENCES = 1e-4
