@@ -1,5 +1,7 @@
 """The native CPU core."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 def best_isa() -> str: ...
@@ -129,3 +131,155 @@ def spherical_harmonics_second(
     grad_grad_output: Tensor,
     grad_directions: Tensor,
 ) -> None: ...
+
+class MarchScene:
+    def __init__(
+        self,
+        box_min: Sequence[float],
+        box_max: Sequence[float],
+        center: Sequence[float],
+        unit: float,
+        step: float,
+        cone: float,
+        max_step: float,
+        near: float,
+        far: float,
+        max_samples: int,
+        resolution: int,
+        n_cascades: int,
+    ) -> None: ...
+
+class RadianceShape:
+    def __init__(self, grid: HashGridShape, density: MlpShape, color: MlpShape) -> None: ...
+
+def adam(
+    params: Tensor,
+    grads: Tensor,
+    first: Tensor,
+    second: Tensor,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    l2: float,
+    step: int,
+    skip_zero: bool,
+    clear: bool,
+    touched: Tensor | None = None,
+) -> None: ...
+def composite_backward(
+    offsets: Tensor,
+    t_starts: Tensor,
+    t_ends: Tensor,
+    density: Tensor,
+    color: Tensor,
+    stop: float,
+    grad_color: Tensor | None,
+    grad_opacity: Tensor | None,
+    grad_depth: Tensor | None,
+    grad_distortion: Tensor | None,
+    grad_weights: Tensor | None,
+    grad_density: Tensor,
+    grad_sample_color: Tensor,
+) -> None: ...
+def composite_forward(
+    offsets: Tensor,
+    t_starts: Tensor,
+    t_ends: Tensor,
+    density: Tensor,
+    color: Tensor,
+    stop: float,
+    ray_color: Tensor,
+    opacity: Tensor,
+    depth: Tensor,
+    distortion: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> None: ...
+def march_count(
+    scene: MarchScene,
+    words: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    jitter: Tensor | None,
+    offsets: Tensor,
+) -> None: ...
+def march_distance_at(scene: MarchScene, n: float) -> float: ...
+def march_fill(
+    scene: MarchScene,
+    words: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    jitter: Tensor | None,
+    offsets: Tensor,
+    t_starts: Tensor,
+    t_ends: Tensor,
+) -> None: ...
+def march_index_at(scene: MarchScene, t: float) -> float: ...
+def occupancy_points(
+    resolution: int, n_cascades: int, cells: Tensor, seed: int, stream: int, positions: Tensor
+) -> None: ...
+def occupancy_update(
+    resolution: int, n_cascades: int, values: Tensor, cells: Tensor, fresh: Tensor, decay: float
+) -> None: ...
+def occupancy_words(
+    resolution: int, n_cascades: int, values: Tensor, threshold: float, words: Tensor
+) -> None: ...
+def radiance_density(
+    shape: RadianceShape,
+    table: Tensor,
+    density_params: Tensor,
+    color_params: Tensor,
+    positions: Tensor,
+    log_density: Tensor,
+) -> None: ...
+def radiance_render(
+    shape: RadianceShape,
+    table: Tensor,
+    density_params: Tensor,
+    color_params: Tensor,
+    scene: MarchScene,
+    words: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    color: Tensor,
+    opacity: Tensor,
+    depth: Tensor,
+    stop: float,
+    cull: float,
+) -> int: ...
+def radiance_sample(
+    scene: MarchScene,
+    words: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    jitter: Tensor,
+    offsets: Tensor,
+    t_starts: Tensor,
+    t_ends: Tensor,
+    positions: Tensor,
+) -> int: ...
+def radiance_train(
+    shape: RadianceShape,
+    table: Tensor,
+    density_params: Tensor,
+    color_params: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    offsets: Tensor,
+    t_starts: Tensor,
+    t_ends: Tensor,
+    positions: Tensor,
+    target: Tensor,
+    background: Tensor,
+    features: Tensor,
+    grad_table: Tensor,
+    touched: Tensor,
+    grad_density: Tensor,
+    grad_color: Tensor,
+    ray_loss: Tensor,
+    ray_color: Tensor,
+    unit: float,
+    stop: float,
+    huber: float,
+    n_loss_rays: int,
+) -> int: ...

@@ -19,8 +19,19 @@ HASH_GRID_FLOAT32 = 1e-4
 # Sums of up to 64 products per layer, of 4 layers, and exp and log to 2 ulp.
 MLP_FLOAT32 = 2e-5
 
+# Products of a dozen exponentials, and differences of prefix sums of up to 12 units of length.
+COMPOSITE_FLOAT32 = 2e-5
+
+# A dozen roundings of numbers up to 1.
+ADAM_FLOAT32 = 2e-6
+
 # Phases up to 1e4, after range reduction.
 SINE_FLOAT32 = 2e-7
 
-# Central differences with steps of 1e-6 in float64.
+# As above, and the rounding of pi times up to one.
+SINE_OF_TURNS_FLOAT32 = 5e-7
+
+# Central differences with steps of 1e-6 in float64, relative and absolute; cancellation leaves
+# some 1e-10.
 FINITE_DIFFERENCES = 1e-4
+FINITE_DIFFERENCES_OF_SMALL = 1e-8

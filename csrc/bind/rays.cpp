@@ -76,6 +76,12 @@ MarchArgs march_args(const MarchScene& scene, const py::object& words, const py:
 }
 
 void bind_march(py::module_& m) {
+  m.def("march_distance_at",
+        [](const MarchScene& scene, float n) { return portable::StepLattice(scene).distance_at(n); }, py::arg("scene"),
+        py::arg("n"));
+  m.def("march_index_at",
+        [](const MarchScene& scene, float t) { return portable::StepLattice(scene).index_at(t); }, py::arg("scene"),
+        py::arg("t"));
   m.def("march_count",
         [](const MarchScene& scene, const py::object& words, const py::object& origins, const py::object& directions,
            const py::object& jitter, const py::object& offsets) {
@@ -90,6 +96,7 @@ void bind_march(py::module_& m) {
            const py::object& jitter, const py::object& offsets, const py::object& t_starts, const py::object& t_ends) {
           MarchArgs args = march_args(scene, words, origins, directions, jitter, offsets);
           const std::int64_t n = args.offsets[args.n_rays];
+          check_offsets(args.offsets, args.n_rays, n);
           args.t_starts = tensor_data<float>(t_starts, "t_starts", {n});
           args.t_ends = tensor_data<float>(t_ends, "t_ends", {n});
           const py::gil_scoped_release release;
@@ -105,13 +112,22 @@ OccupancyArgs occupancy_args(int resolution, int n_cascades) {
   return args;
 }
 
+void list_cells(OccupancyArgs& args, const py::object& cells) {
+  args.cells = tensor_data<std::int64_t>(cells, "cells", {-1});
+  args.n = view_tensor(cells, "cells").shape[0];
+  const std::int64_t n_cells = portable::occupancy_cells(args.shape);
+  for (std::int64_t i = 0; i < args.n; ++i)
+    if (args.cells[i] < 0 || args.cells[i] >= n_cells)
+      throw py::index_error("cells: needs indices from 0 and below " + std::to_string(n_cells) + ", got " +
+                            std::to_string(args.cells[i]) + ".");
+}
+
 void bind_occupancy(py::module_& m) {
   m.def("occupancy_points",
         [](int resolution, int n_cascades, const py::object& cells, std::uint64_t seed, std::uint64_t stream,
            const py::object& positions) {
           OccupancyArgs args = occupancy_args(resolution, n_cascades);
-          args.cells = tensor_data<std::int64_t>(cells, "cells", {-1});
-          args.n = view_tensor(cells, "cells").shape[0];
+          list_cells(args, cells);
           args.positions = tensor_data<float>(positions, "positions", {args.n, 3});
           args.seed = seed;
           args.stream = stream;
@@ -124,16 +140,10 @@ void bind_occupancy(py::module_& m) {
         [](int resolution, int n_cascades, const py::object& values, const py::object& cells, const py::object& fresh,
            double decay) {
           OccupancyArgs args = occupancy_args(resolution, n_cascades);
-          const std::int64_t n_cells = portable::occupancy_cells(args.shape);
-          args.values = tensor_data<float>(values, "values", {n_cells});
-          args.cells = tensor_data<std::int64_t>(cells, "cells", {-1});
-          args.n = view_tensor(cells, "cells").shape[0];
+          args.values = tensor_data<float>(values, "values", {portable::occupancy_cells(args.shape)});
+          list_cells(args, cells);
           args.fresh = tensor_data<float>(fresh, "fresh", {args.n});
           args.decay = static_cast<float>(decay);
-          for (std::int64_t i = 0; i < args.n; ++i)
-            if (args.cells[i] < 0 || args.cells[i] >= n_cells)
-              throw py::index_error("cells: needs indices below " + std::to_string(n_cells) + ", got " +
-                                    std::to_string(args.cells[i]) + ".");
           const py::gil_scoped_release release;
           occupancy_update(args);
         },

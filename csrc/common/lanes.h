@@ -214,7 +214,8 @@ NF_HD L lane_log(L x) {
   p = p * m - 2.4999993993e-1f;
   p = p * m + 3.3333331174e-1f;
   const L square = m * m;
-  return m + (p * m * square + e * -2.12194440e-4f - 0.5f * square) + e * 0.693359375f;
+  const L result = m + (p * m * square + e * -2.12194440e-4f - 0.5f * square) + e * 0.693359375f;
+  return select(x == x, result, x);  // NaN stays NaN
 }
 template <>
 NF_HD double lane_log<double>(double x) {

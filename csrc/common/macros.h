@@ -33,18 +33,36 @@
 #define NF_RESTRICT __restrict__
 #endif
 
-#if defined(__GNUC__)
+#if defined(__CUDA_ARCH__)
+#define NF_UNROLL _Pragma("unroll")
+#elif defined(__GNUC__) && !defined(__CUDACC__)
 #define NF_UNROLL _Pragma("GCC unroll 16")
-#define NF_INLINE inline __attribute__((always_inline))
 #else
 #define NF_UNROLL
+#endif
+#if defined(__GNUC__)
+#define NF_INLINE inline __attribute__((always_inline))
+#else
 #define NF_INLINE inline
 #endif
 
 // Declares a kernel for every instruction set and the one entry point that picks among them.
 // Portable is the definition of last resort; where a processor family has no other path it is
-// the only one compiled.
-#if defined(NF_X86)
+// the only one compiled. The CUDA module has one path, on the stream that the binding was given.
+#if defined(NF_CUDA_MODULE)
+struct CUstream_st;  // what cudaStream_t points to
+namespace nf {
+namespace cuda {
+using Stream = CUstream_st*;
+Stream current_stream();  // of the binding that is running on this thread
+}  // namespace cuda
+}  // namespace nf
+#define NF_KERNEL(name, Args)                                                        \
+  namespace nf {                                                                     \
+  namespace cuda { void name(const Args&, Stream); }                                 \
+  inline void name(const Args& args) { cuda::name(args, cuda::current_stream()); }   \
+  }
+#elif defined(NF_X86)
 #define NF_KERNEL(name, Args)                                            \
   namespace nf {                                                         \
   namespace portable { void name(const Args&); }                         \
@@ -66,9 +84,13 @@
   }
 #endif
 
-// Double precision exists on the portable path only.
+// Double precision exists on the portable path and on CUDA.
+#if defined(NF_CUDA_MODULE)
+#define NF_KERNEL_PORTABLE(name, Args) NF_KERNEL(name, Args)
+#else
 #define NF_KERNEL_PORTABLE(name, Args)                                   \
   namespace nf {                                                         \
   namespace portable { void name(const Args&); }                         \
   inline void name(const Args& args) { portable::name(args); }           \
   }
+#endif

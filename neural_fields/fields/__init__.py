@@ -1,1 +1,21 @@
-"""TODO."""
+"""Domain, encoding and decoder as one object: fields, and the file that holds them."""
+
+from neural_fields.fields.file import FieldFile, read_field_file, write_field_file
+from neural_fields.fields.radiance import (
+    Levels,
+    RadianceConfig,
+    RadianceField,
+    Samples,
+    Sampling,
+)
+
+__all__ = [
+    "FieldFile",
+    "Levels",
+    "RadianceConfig",
+    "RadianceField",
+    "Samples",
+    "Sampling",
+    "read_field_file",
+    "write_field_file",
+]

@@ -1,22 +1,65 @@
 """Native operations as stateless functions on torch tensors, with their derivatives.
 
 `neural_fields.ops.reference` has the same functions in plain torch: slow, and differentiable to
-any order.
+any order. `torch.compile`, `torch.func.grad` and `torch.func.vjp` pass through the native ones;
+`vmap` and forward mode raise.
 """
 
+from neural_fields.ops.adam import Adam, adam_step
+from neural_fields.ops.composite import Composited, composite
 from neural_fields.ops.frequency import frequency
+from neural_fields.ops.fused import (
+    RadianceGradients,
+    RadianceParams,
+    RadianceSamples,
+    RadianceSpec,
+    radiance_density,
+    radiance_render,
+    radiance_sample,
+    radiance_train,
+)
 from neural_fields.ops.hash_grid import HashGridLevel, HashGridSpec, hash_grid
+from neural_fields.ops.march import MarchScene, PackedSamples, march
 from neural_fields.ops.memory import huge_pages_empty
 from neural_fields.ops.mlp import MlpSpec, mlp
+from neural_fields.ops.occupancy import (
+    OccupancySpec,
+    occupancy_centers,
+    occupancy_points,
+    occupancy_update,
+    occupancy_words,
+    occupied_cells,
+)
 from neural_fields.ops.spherical_harmonics import spherical_harmonics
 
 __all__ = [
+    "Adam",
+    "Composited",
     "HashGridLevel",
     "HashGridSpec",
+    "MarchScene",
     "MlpSpec",
+    "OccupancySpec",
+    "PackedSamples",
+    "RadianceGradients",
+    "RadianceParams",
+    "RadianceSamples",
+    "RadianceSpec",
+    "adam_step",
+    "composite",
     "frequency",
     "hash_grid",
     "huge_pages_empty",
+    "march",
     "mlp",
+    "occupancy_centers",
+    "occupancy_points",
+    "occupancy_update",
+    "occupancy_words",
+    "occupied_cells",
+    "radiance_density",
+    "radiance_render",
+    "radiance_sample",
+    "radiance_train",
     "spherical_harmonics",
 ]

@@ -1,1 +1,1 @@
-"""Cameras, rays, occupancy, volume and surface rendering."""
+"""Cameras, rays, occupancy and volume rendering."""

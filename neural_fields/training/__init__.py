@@ -1,1 +1,1 @@
-"""TODO."""
+"""One loop, one short trainer per signal, budgets, checkpoints, metrics."""

@@ -30,13 +30,13 @@ def make_case(name, widths, **options):
 
 class TestMlp(OpSuite):
     name = "mlp"
-    cases = [
+    cases = (
         make_case("density", (32, 64, 16)),
         make_case("color", (32, 64, 64, 3), output="sigmoid"),
         make_case("distance", (35, 48, 48, 1), hidden="softplus", beta=5.0, biases=True),
         make_case("odd", (3, 17, 5, 33, 2), hidden="sigmoid", output="softplus", biases=True),
         make_case("single", (7, 4), output="relu", biases=True),
-    ]
+    )
 
     def registered(self, case):
         spec = ops.MlpSpec((3, 8, 2), hidden="softplus", biases=True)

@@ -30,7 +30,7 @@ def make_case(degree):
 
 class TestSphericalHarmonics(OpSuite):
     name = "spherical_harmonics"
-    cases = [make_case(degree) for degree in (1, 2, 3, 4)]
+    cases = tuple(make_case(degree) for degree in (1, 2, 3, 4))
 
     def registered(self, case):
         (d,) = case.make(7)

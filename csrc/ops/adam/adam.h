@@ -11,6 +11,8 @@
 
 namespace nf {
 
+constexpr int kAdamBlock = 16;  // numbers that share a byte of `touched`
+
 template <class T>
 struct AdamArgs {
   std::int64_t n;
@@ -29,3 +31,29 @@ struct AdamArgs {
 
 NF_KERNEL(adam_f32, AdamArgs<float>)
 NF_KERNEL_PORTABLE(adam_f64, AdamArgs<double>)
+
+NF_BEGIN
+
+// The rate of this step, with both bias corrections.
+template <class T>
+T adam_rate(const AdamArgs<T>& args) {
+  const double step = static_cast<double>(args.step);
+  const double correction = std::sqrt(1 - std::pow(static_cast<double>(args.beta2), step)) /
+                            (1 - std::pow(static_cast<double>(args.beta1), step));
+  return static_cast<T>(static_cast<double>(args.rate) * correction);
+}
+
+// One number p with its gradient and moments. No branches, so that loops over it become lanes.
+template <class T>
+NF_HD void adam_number(const AdamArgs<T>& args, T rate, T grad, T* p, T* m, T* v) {
+  const bool keep = args.skip_zero && grad == 0;
+  const T gradient = grad + args.l2 * *p;
+  const T mean = args.beta1 * *m + (1 - args.beta1) * gradient;
+  const T square = args.beta2 * *v + (1 - args.beta2) * gradient * gradient;
+  const T moved = *p - rate * mean / (std::sqrt(square) + args.eps);
+  *p = keep ? *p : moved;
+  *m = keep ? *m : mean;
+  *v = keep ? *v : square;
+}
+
+NF_END

@@ -22,11 +22,6 @@ void for_coordinates(const FrequencyArgs<T>& args, F&& f) {
   });
 }
 
-// Column of sin(2^k x_d); its cosine lies n_dims columns further.
-int sine_column(const FrequencyShape& shape, int octave, int d) {
-  return shape.n_dims * (2 * octave + (shape.identity ? 1 : 0)) + d;
-}
-
 template <class T>
 void forward(const FrequencyArgs<T>& args) {
   using L = typename RowLanes<T>::type;
@@ -37,7 +32,7 @@ void forward(const FrequencyArgs<T>& args) {
     for (int k = 0; k < shape.n_octaves; ++k) {
       L sine, cosine;
       frequency_sincos<L>(x, k, shape.include_pi, &sine, &cosine);
-      const int column = sine_column(shape, k, d);
+      const int column = frequency_sine_column(shape, k, d);
       store_column<L>(args.output, width, first, end, column, sine);
       store_column<L>(args.output, width, first, end, column + shape.n_dims, cosine);
     }
@@ -54,7 +49,7 @@ void backward(const FrequencyArgs<T>& args) {
     for (int k = 0; k < shape.n_octaves; ++k) {
       L sine, cosine;
       frequency_sincos<L>(x, k, shape.include_pi, &sine, &cosine);
-      const int column = sine_column(shape, k, d);
+      const int column = frequency_sine_column(shape, k, d);
       const L g_sine = load_column<L>(args.grad_output, width, first, end, column);
       const L g_cosine = load_column<L>(args.grad_output, width, first, end, column + shape.n_dims);
       sum = sum + frequency_rate<T>(k, shape.include_pi) * (g_sine * cosine - g_cosine * sine);
@@ -75,7 +70,7 @@ void second(const FrequencyArgs<T>& args) {
     for (int k = 0; k < shape.n_octaves; ++k) {
       L sine, cosine;
       frequency_sincos<L>(x, k, shape.include_pi, &sine, &cosine);
-      const int column = sine_column(shape, k, d);
+      const int column = frequency_sine_column(shape, k, d);
       const T rate = frequency_rate<T>(k, shape.include_pi);
       const L g_sine = load_column<L>(args.grad_output, width, first, end, column);
       const L g_cosine = load_column<L>(args.grad_output, width, first, end, column + shape.n_dims);

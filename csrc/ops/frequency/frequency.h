@@ -17,7 +17,7 @@ struct FrequencyShape {
   bool identity;   // the coordinates themselves come first
   bool include_pi; // sin(2^k pi x) instead of sin(2^k x)
 
-  int n_output() const { return n_dims * (2 * n_octaves + (identity ? 1 : 0)); }
+  NF_HD int n_output() const { return n_dims * (2 * n_octaves + (identity ? 1 : 0)); }
 };
 
 constexpr int kFrequencyMaxDims = 64;
@@ -47,6 +47,11 @@ NF_KERNEL_PORTABLE(frequency_backward_f64, FrequencyArgs<double>)
 NF_KERNEL_PORTABLE(frequency_second_f64, FrequencyArgs<double>)
 
 NF_BEGIN
+
+// Column of sin(2^k x_d); its cosine lies n_dims columns further.
+NF_HD int frequency_sine_column(const FrequencyShape& shape, int octave, int d) {
+  return shape.n_dims * (2 * octave + (shape.identity ? 1 : 0)) + d;
+}
 
 // d phase / d x of octave k
 template <class S>

@@ -48,9 +48,9 @@ HashGridShape hash_grid_shape(int n_dims, int n_levels, int n_features, int log2
   std::int64_t offset = 0;
   for (int l = 0; l < n_levels; ++l) {
     HashGridLevel& level = shape.levels[l];
-    // In float32, as the convention has it.
-    level.scale = std::exp2(static_cast<float>(l) * std::log2(static_cast<float>(per_level_scale))) *
-                      static_cast<float>(base_resolution) - 1.0f;
+    // Rounded to float32 once, at the end: rounding the growth first can turn 31 cells into
+    // 31.000002 and add a vertex per axis.
+    level.scale = static_cast<float>(std::exp2(l * std::log2(per_level_scale)) * base_resolution - 1.0);
     require(level.scale < 16777216.0f, "the finest resolution needs to stay below 2^24, got level " +
                                            std::to_string(l) + " at " + std::to_string(level.scale) + ".");
     level.resolution = static_cast<std::uint32_t>(std::ceil(level.scale)) + 1;

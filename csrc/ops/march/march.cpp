@@ -31,7 +31,8 @@ void march_count(const MarchArgs& args) {
 void march_fill(const MarchArgs& args) {
   parallel_chunks(args.n_rays, 256, [&](std::int64_t begin, std::int64_t end) {
     std::int64_t at = args.offsets[begin];
-    march_rays(args, begin, end, [&](std::int64_t, float t0, float t1) {
+    march_rays(args, begin, end, [&](std::int64_t ray, float t0, float t1) {
+      if (at == args.offsets[ray + 1]) return;  // the grid has changed since the count
       args.t_starts[at] = t0;
       args.t_ends[at] = t1;
       ++at;

@@ -2,7 +2,8 @@
 //
 // As in instant-ngp (Mueller et al. 2022, appendix E): steps are constant for cone 0, else they
 // grow with distance as clamp(cone * t, step, largest step), and an empty cell is left by a whole
-// number of steps, so that all samples of a ray lie on one lattice whatever the grid holds.
+// number of steps, so that all samples of a ray lie on one lattice whatever the grid holds: a step
+// is a sample if and only if the cell of its midpoint is occupied.
 // All lengths here are in world units; a sample's position is its midpoint.
 #pragma once
 
@@ -27,7 +28,7 @@ struct MarchArgs {
   MarchScene scene;
   std::int64_t n_rays;
   const float* origins;          // [n_rays, 3]
-  const float* directions;       // [n_rays, 3], unit length
+  const float* directions;       // [n_rays, 3], unit length; not finite or zero = no samples
   const float* jitter = nullptr;  // [n_rays] in [0, 1): start as a fraction of the first step; null = 0.5
   std::int64_t* offsets;         // [n_rays + 1]; march_count writes, march_fill reads
   float* t_starts = nullptr;     // [offsets[n_rays]]
@@ -67,10 +68,14 @@ struct StepLattice {
   }
 };
 
-// Where a ray is inside the box; false where it misses it.
+NF_HD bool is_finite(float x) { return x - x == 0.0f; }
+
+// Where a ray is inside the box; false where it misses it, is not finite or has no direction.
 NF_HD bool march_interval(const MarchScene& scene, const float origin[3], const float direction[3], float* t_min, float* t_max) {
   float low = scene.near, high = scene.far;
+  if (direction[0] == 0.0f && direction[1] == 0.0f && direction[2] == 0.0f) return false;
   for (int d = 0; d < 3; ++d) {
+    if (!is_finite(origin[d]) || !is_finite(direction[d])) return false;
     if (direction[d] == 0.0f) {  // parallel to the faces: inside for all t or for none
       if (!(origin[d] >= scene.box_min[d] && origin[d] <= scene.box_max[d])) return false;
       continue;
@@ -87,12 +92,12 @@ NF_HD bool march_interval(const MarchScene& scene, const float origin[3], const 
   }
   *t_min = low;
   *t_max = high;
-  return low < high;  // false for NaN
+  return low < high;
 }
 
 struct GridProbe {
   bool occupied;
-  float exit;  // distance from the point to where the empty cell or block ends, in unit coordinates
+  float exit;  // distance along the ray to where the empty cell or block ends, world
 };
 
 // Looks up one point (unit coordinates); an empty 4x4x4 block is reported whole.
@@ -136,22 +141,22 @@ class RayMarcher {
 
   // The next sample's ends; false when there is none.
   NF_HD bool next(const MarchScene& scene, const StepLattice& lattice, float* t0, float* t1) {
-    while (alive_ && count_ < scene.max_samples) {
-      // i_ is exact in float up to 2^24 steps, so a ray's samples do not depend on what was skipped.
+    // i_ is exact in float up to 2^24 steps, so a ray's samples do not depend on what was skipped.
+    while (alive_ && count_ < scene.max_samples && i_ < 16777216.0f) {
       *t0 = lattice.distance_at(first_ + i_);
       *t1 = lattice.distance_at(first_ + i_ + 1);
       const float middle = 0.5f * (*t0 + *t1);
       if (!(middle < t_max_)) break;
       float p[3];
       position(middle, p);
-      const GridProbe probe = march_probe(scene.grid, scene.words, p, inverse_, least_cascade(scene, *t1 - *t0));
+      const int least = least_cascade(scene, *t1 - *t0);
+      const GridProbe probe = march_probe(scene.grid, scene.words, p, inverse_, least);
       if (probe.occupied) {
         ++count_;
         i_ += 1;
         return true;
       }
-      const float whole = ceilf(lattice.index_at(middle + probe.exit) - (first_ + i_ + 0.5f));
-      i_ += whole > 1.0f ? whole : 1.0f;
+      i_ += steps_to_leave(scene, lattice, middle, probe.exit, least);
     }
     alive_ = false;
     return false;
@@ -163,6 +168,18 @@ class RayMarcher {
   }
 
  private:
+  // How many steps to skip from an empty cell at `middle`, at least 1. A skip that is too short
+  // costs a probe, one that is too long loses a sample, so it errs on the short side: by a little
+  // for rounding, and to single steps where longer samples begin to look up coarser cells.
+  NF_HD float steps_to_leave(const MarchScene& scene, const StepLattice& lattice, float middle, float exit, int least) const {
+    const float whole = ceilf(lattice.index_at(middle + exit) - lattice.index_at(middle) - 0.02f);
+    if (!(whole > 1.0f)) return 1.0f;
+    if (lattice.cone <= 0 || least == scene.grid.n_cascades - 1) return whole;
+    const float landing = first_ + i_ + whole - 1;
+    const float length = lattice.distance_at(landing + 1) - lattice.distance_at(landing);
+    return least_cascade(scene, length) == least ? whole : 1.0f;
+  }
+
   // Far samples are long: cells need not be much smaller than the step.
   NF_HD int least_cascade(const MarchScene& scene, float dt) const {
     const float length = dt / scene.unit;

@@ -66,11 +66,11 @@ NF_HD int occupancy_cascade(const OccupancyShape& shape, float x, float y, float
   return cascade;
 }
 
-// Cell coordinate along one axis.
+// Cell coordinate along one axis; points outside belong to the outermost cells.
 NF_HD int occupancy_coordinate(const OccupancyShape& shape, float half_side, float x) {
   const float scaled = (x / half_side + 1.0f) * 0.5f * static_cast<float>(shape.resolution);
-  const int cell = static_cast<int>(scaled);
-  return cell < 0 ? 0 : (cell >= shape.resolution ? shape.resolution - 1 : cell);
+  if (!(scaled > 0)) return 0;
+  return scaled < static_cast<float>(shape.resolution) ? static_cast<int>(scaled) : shape.resolution - 1;
 }
 
 // Lower corner of a cell in unit coordinates; `*side` is the cell's side.

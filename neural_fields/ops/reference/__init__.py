@@ -3,9 +3,23 @@
 Slow and wasteful of memory, for any floating type and device, differentiable to any order.
 """
 
+from neural_fields.ops.reference.adam import adam_step
+from neural_fields.ops.reference.composite import composite
 from neural_fields.ops.reference.frequency import frequency
 from neural_fields.ops.reference.hash_grid import hash_grid
+from neural_fields.ops.reference.march import march
 from neural_fields.ops.reference.mlp import mlp
+from neural_fields.ops.reference.occupancy import occupancy_update, occupancy_words
 from neural_fields.ops.reference.spherical_harmonics import spherical_harmonics
 
-__all__ = ["frequency", "hash_grid", "mlp", "spherical_harmonics"]
+__all__ = [
+    "adam_step",
+    "composite",
+    "frequency",
+    "hash_grid",
+    "march",
+    "mlp",
+    "occupancy_update",
+    "occupancy_words",
+    "spherical_harmonics",
+]

@@ -31,10 +31,8 @@ def float32(x: float) -> float:
 
 
 def level(spec: HashGridSpec, index: int) -> Level:
-    """Scale, resolution and size of a level; the convention computes the scale in float32."""
-    growth = float32(math.log2(float32(spec.growth)))
-    factor = float32(2.0 ** float32(index * growth))
-    scale = float32(float32(factor * spec.base_resolution) - 1.0)
+    """Scale, resolution and size of a level."""
+    scale = float32(spec.base_resolution * 2.0 ** (index * math.log2(spec.growth)) - 1)
     resolution = math.ceil(scale) + 1
     fits = resolution <= MAX_DENSE_RESOLUTION[spec.n_dims]
     n_vertices = resolution**spec.n_dims if fits else WORD

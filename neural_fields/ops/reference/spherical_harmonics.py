@@ -19,7 +19,7 @@ def spherical_harmonics(directions: Tensor, degree: int = 4) -> Tensor:
     """
     x, y, z = directions.unbind(1)
     values = [
-        sqrt(1 / (4 * pi)) * torch.ones_like(x),
+        sqrt(1 / (4 * pi)) + 0 * x,
         -sqrt(3 / (4 * pi)) * y,
         sqrt(3 / (4 * pi)) * z,
         -sqrt(3 / (4 * pi)) * x,

@@ -1,0 +1,42 @@
+"""The colour head that radiance fields with features share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from neural_fields.decoders.mlp import Mlp
+from neural_fields.ops import MlpSpec, spherical_harmonics
+
+N_HARMONICS = 16  # degree 4
+
+
+class ColorHead(nn.Module):
+    """Features and a viewing direction to sRGB in [0, 1].
+
+    n_features + 16 spherical harmonics -> hidden layers of relu -> 3, sigmoid, no biases.
+
+    Example:
+        >>> head = ColorHead(16, (64, 64))
+        >>> directions = torch.nn.functional.normalize(torch.randn(5, 3), dim=1)
+        >>> head(torch.rand(5, 16), directions).shape
+        torch.Size([5, 3])
+    """
+
+    def __init__(
+        self, n_features: int, hidden: tuple[int, ...], generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        widths = (n_features + N_HARMONICS, *hidden, 3)
+        self.mlp = Mlp(MlpSpec(widths, output="sigmoid"), generator)
+
+    def forward(self, features: Tensor, directions: Tensor | None) -> Tensor:
+        """Colours [n, 3] of features [n, n_features] seen along unit directions [n, 3].
+
+        Without directions their encoding is zero.
+        """
+        if directions is None:
+            harmonics = features.new_zeros(features.shape[0], N_HARMONICS)
+        else:
+            harmonics = spherical_harmonics(directions)
+        return self.mlp.forward(torch.cat([features, harmonics], dim=1))

@@ -1,0 +1,117 @@
+"""Images of radiance fields."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from neural_fields import _core
+from neural_fields.fields import RadianceField, Samples
+from neural_fields.rendering.cameras import Cameras
+
+CULL = 1e-4  # a sample of less weight gets no colour: below a third of an 8-bit step per ray
+Mode = Literal["rgb", "depth", "normal", "opacity"]
+
+
+class Rendered(NamedTuple):
+    """What rays see.
+
+    color [n, 3] premultiplied, without background; opacity [n] in [0, 1]; depth [n], the sum of
+    weight times distance along the ray, world units.
+    """
+
+    color: Tensor
+    opacity: Tensor
+    depth: Tensor
+
+
+@torch.no_grad()
+def render_rays(field: RadianceField, origins: Tensor, directions: Tensor) -> Rendered:
+    """Render rays through a field's occupied cells.
+
+    Args:
+        field: a radiance field.
+        origins: float32 [n, 3], world.
+        directions: float32 [n, 3], unit length.
+
+    Returns:
+        Colour, opacity and depth; not differentiable (training has its own path).
+    """
+    origins, directions = origins.contiguous(), directions.contiguous()
+    shape = field.fused_shape()
+    if shape is None:
+        return _render_by_ops(field, origins, directions)
+    n = origins.shape[0]
+    rendered = Rendered(torch.empty(n, 3), torch.empty(n), torch.empty(n))
+    _core.radiance_render(
+        shape,
+        field.encoding.table,
+        field.trunk.params,
+        field.color_head.mlp.params,
+        field.march_scene(),
+        field.occupancy,
+        origins,
+        directions,
+        *rendered,
+        stop=field.config.sampling.stop,
+        cull=CULL,
+    )
+    return rendered
+
+
+def _render_by_ops(field: RadianceField, origins: Tensor, directions: Tensor) -> Rendered:
+    from neural_fields.ops import composite, march
+
+    parts = []
+    for begin in range(0, origins.shape[0], 8192):
+        o, d = origins[begin : begin + 8192], directions[begin : begin + 8192]
+        samples = march(field.march_scene(), field.occupancy, o, d)
+        counts = samples.offsets.diff()
+        ray = torch.repeat_interleave(torch.arange(o.shape[0]), counts)
+        middle = (samples.t_starts + samples.t_ends) / 2
+        positions = o[ray] + middle[:, None] * d[ray]
+        levels = field.evaluate(Samples(positions, d[ray]))
+        assert levels.log_density is not None and levels.color is not None
+        density = levels.log_density.exp() / field.unit
+        out = composite(
+            samples.offsets,
+            samples.t_starts,
+            samples.t_ends,
+            density,
+            levels.color,
+            stop=field.config.sampling.stop,
+        )
+        parts.append(Rendered(out.color, out.opacity, out.depth))
+    return Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def render_view(field: RadianceField, cameras: Cameras, index: int = 0) -> Rendered:
+    """One camera's picture: like `render_rays` with shapes [h, w, 3] and [h, w]."""
+    origins, directions = cameras.image_rays(index)
+    out = render_rays(field, origins, directions)
+    size = (cameras.height, cameras.width)
+    return Rendered(out.color.view(*size, 3), out.opacity.view(size), out.depth.view(size))
+
+
+def over(rendered: Rendered, background: Tensor) -> Tensor:
+    """The picture [..., 3] in [0, 1] over a background colour [3]."""
+    return (rendered.color + (1 - rendered.opacity)[..., None] * background).clamp(0, 1)
+
+
+def normals(field: RadianceField, origins: Tensor, directions: Tensor, out: Rendered) -> Tensor:
+    """World normals [n, 3] where rays meet the surface, zero where they see nothing.
+
+    The normalised negative gradient of log-density at the mean depth.
+    """
+    seen = out.opacity > 0.5
+    depth = out.depth[seen] / out.opacity[seen]
+    points = (origins[seen] + depth[:, None] * directions[seen]).requires_grad_()
+    with torch.enable_grad():
+        log_density = field.evaluate(Samples(points), ("log_density",)).log_density
+        assert log_density is not None
+        (gradient,) = torch.autograd.grad(log_density.sum(), points)
+    result = torch.zeros_like(origins)
+    result[seen] = torch.nn.functional.normalize(-gradient, dim=1)
+    return result

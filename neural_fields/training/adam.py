@@ -1,0 +1,56 @@
+"""The optimiser state of one parameter tensor on the hot path."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neural_fields import _core
+from neural_fields.ops import huge_pages_empty
+
+BETAS = (0.9, 0.99)
+EPS = 1e-15
+
+
+class AdamState:
+    """Gradient buffer and moments of a parameter; `sparse` keeps a map of touched blocks.
+
+    With `sparse`, numbers whose gradient is exactly zero are left alone, and the gradient is
+    cleared as it is read. See docs/ops/adam.md.
+    """
+
+    def __init__(self, parameter: Tensor, sparse: bool, l2: float = 0.0) -> None:
+        self.parameter = parameter.detach().view(-1)
+        self.grad = huge_pages_empty((parameter.numel(),)).zero_()
+        self.first = huge_pages_empty((parameter.numel(),)).zero_()
+        self.second = huge_pages_empty((parameter.numel(),)).zero_()
+        self.sparse = sparse
+        self.l2 = l2
+        blocks = (parameter.numel() + 15) // 16
+        self.touched = torch.zeros(blocks, dtype=torch.uint8) if sparse else None
+
+    def step(self, rate: float, number: int) -> None:
+        """One update with the gradients in `grad`; `number` counts from 1."""
+        _core.adam(
+            self.parameter,
+            self.grad,
+            self.first,
+            self.second,
+            rate,
+            *BETAS,
+            EPS,
+            self.l2,
+            number,
+            skip_zero=self.sparse,
+            clear=self.sparse,
+            touched=self.touched,
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        return {"raw": self.parameter, "first": self.first, "second": self.second}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`."""
+        for name, target in self.tensors().items():
+            target.copy_(tensors[name])

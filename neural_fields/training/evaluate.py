@@ -1,0 +1,57 @@
+"""Scoring a field against photographs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neural_fields.data.dataset import Dataset
+from neural_fields.fields import RadianceField
+from neural_fields.rendering.volume import Rendered, over, render_view
+from neural_fields.training.metrics import psnr, ssim
+
+
+def evaluate(
+    field: RadianceField,
+    data: Dataset,
+    on_view: Callable[[int, Tensor, Tensor, Rendered], None] | None = None,
+) -> dict[str, Any]:
+    """PSNR and SSIM of every view of a split, and their means.
+
+    Args:
+        field: the field.
+        data: the split, loaded by the field's protocol.
+        on_view: called with (index, picture [h, w, 3], truth [h, w, 3], rendering).
+
+    Returns:
+        `psnr, ssim, n_views, seconds, protocol, views: [{name, psnr, ssim}]`. Pictures are
+        composited over the protocol's background (black where it is random), clamped to [0, 1]
+        and not rounded. Masked pixels of the photographs are copied from the truth.
+    """
+    background = data.background if data.background is not None else torch.zeros(3)
+    views, began = [], time.perf_counter()
+    for index in range(len(data)):
+        rendered = render_view(field, data.cameras, index)
+        picture = over(rendered, background)
+        color, alpha = data.image(index)
+        truth = color + (1 - alpha)[..., None] * background
+        if data.masks is not None:
+            picture = torch.where(data.masks[index][..., None], picture, truth)
+        views.append(
+            {"name": data.names[index], "psnr": psnr(picture, truth), "ssim": ssim(picture, truth)}
+        )
+        if on_view is not None:
+            on_view(index, picture, truth, rendered)
+    n = len(views)
+    return {
+        "psnr": sum(view["psnr"] for view in views) / n,
+        "ssim": sum(view["ssim"] for view in views) / n,
+        "n_views": n,
+        "seconds": time.perf_counter() - began,
+        "protocol": {**data.protocol, "eval_split": data.split},
+        "views": views,
+    }

@@ -1,0 +1,94 @@
+"""The loop that every trainer runs in: budget, checkpoints, stopping."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from neural_fields.errors import TrainingError
+from neural_fields.training.budget import Budget
+
+
+class Report(Protocol):
+    """What a step reports."""
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the step."""
+        ...
+
+
+class Trainer(Protocol):
+    """What the loop needs of a trainer."""
+
+    step_number: int
+
+    def step(self, progress: float) -> Report:
+        """One update."""
+        ...
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run is: steps done, trained seconds, progress in [0, 1]."""
+
+    step: int
+    seconds: float
+    progress: float
+
+
+def run_loop(
+    trainer: Trainer,
+    budget: Budget,
+    *,
+    seconds: float = 0.0,
+    on_step: Callable[[Moment, Report], None] | None = None,
+    save: Callable[[float], None] | None = None,
+    save_every_s: float = 60.0,
+) -> tuple[Moment, bool]:
+    """Train until the budget is used.
+
+    Args:
+        trainer: is stepped.
+        budget: steps or seconds; checkpoint writing counts, what `on_step` does does not.
+        seconds: trained before, by the run that is resumed.
+        on_step: called after every step.
+        save: writes a checkpoint; called every `save_every_s` with the trained seconds, and once
+            more on Ctrl-C.
+        save_every_s: seconds between checkpoints.
+
+    Returns:
+        Where the run ended, and whether Ctrl-C ended it.
+
+    Raises:
+        TrainingError: the loss is not finite. Nothing is written then.
+    """
+    saved_at = seconds
+    moment = Moment(trainer.step_number, seconds, budget.progress(trainer.step_number, seconds))
+    try:
+        while moment.progress < 1.0:
+            began = time.perf_counter()
+            report = trainer.step(moment.progress)
+            if not math.isfinite(report.loss):
+                raise TrainingError(
+                    f"step {trainer.step_number}: the loss is {report.loss}; "
+                    "try a lower learning rate."
+                )
+            seconds += time.perf_counter() - began
+            if save is not None and seconds - saved_at >= save_every_s:
+                began = time.perf_counter()
+                save(seconds)
+                seconds += time.perf_counter() - began
+                saved_at = seconds
+            step = trainer.step_number
+            moment = Moment(step, seconds, budget.progress(step, seconds))
+            if on_step is not None:
+                on_step(moment, report)
+    except KeyboardInterrupt:
+        if save is not None:
+            save(seconds)
+        return moment, True
+    return moment, False

@@ -1,0 +1,32 @@
+"""Image metrics, each by one stated definition."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def psnr(image: Tensor, truth: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of images in [0, 1]; infinite where they are equal.
+
+    Example:
+        >>> round(psnr(torch.zeros(2, 2, 3), torch.full((2, 2, 3), 0.1)), 2)
+        20.0
+    """
+    error = float((image.double() - truth.double()).square().mean())
+    return math.inf if error == 0 else -10 * math.log10(error)
+
+
+def ssim(image: Tensor, truth: Tensor) -> float:
+    """Structural similarity of images [h, w, 3] in [0, 1].
+
+    11x11 Gaussian window (sigma 1.5), data range 1, mean over pixels and channels (Wang et al.
+    2004), by pytorch-msssim. Images need at least 11 pixels per side.
+    """
+    from pytorch_msssim import ssim as batch_ssim
+
+    first, second = (x.permute(2, 0, 1)[None].float() for x in (image, truth))
+    value = batch_ssim(first, second, data_range=1.0, win_size=11, win_sigma=1.5)
+    return float(value)

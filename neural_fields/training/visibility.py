@@ -1,0 +1,56 @@
+"""Which cells of an occupancy grid the photographs allow to hold anything."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from neural_fields.data.dataset import Dataset
+from neural_fields.fields import RadianceField
+from neural_fields.rendering.occupancy import cell_centers, cell_sizes, cells_in_box
+
+_CHUNK = 1 << 18
+
+
+def visible_cells(field: RadianceField, data: Dataset) -> Tensor:
+    """Cells of the box that some camera sees and that no silhouette excludes: bool [cells].
+
+    With alpha, a cell is excluded as soon as one image shows only transparent pixels around it;
+    the cell's whole diameter and one pixel more count as around it.
+    """
+    visible = cells_in_box(field)
+    centers, radii = cell_centers(field), cell_sizes(field) * (math.sqrt(3) / 2)
+    seen = torch.zeros_like(visible)
+    has_alpha = data.protocol["alpha"] == "straight"
+    for camera in range(len(data)):
+        # Without alpha a cell that was seen once needs no second look.
+        index = (visible if has_alpha else visible & ~seen).nonzero()[:, 0]
+        for cells in index.split(_CHUNK):
+            inside, empty = _look(data, camera, centers[cells], radii[cells], has_alpha)
+            seen[cells] |= inside
+            visible[cells[empty]] = False
+    return visible & seen
+
+
+def _look(
+    data: Dataset, camera: int, centers: Tensor, radii: Tensor, has_alpha: bool
+) -> tuple[Tensor, Tensor]:
+    """Which points an image sees, and which of them lie among transparent pixels alone."""
+    pixels, depth = data.cameras.project(camera, centers)
+    width, height = data.cameras.width, data.cameras.height
+    column, row = pixels.unbind(1)
+    inside = (depth > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    if not has_alpha or not bool(inside.any()):
+        return inside, torch.zeros_like(inside)
+    focal = float(data.cameras.focal[camera].max())
+    near = float((depth - radii)[inside].clamp(min=1e-6).min())
+    radius = math.ceil(float(radii[inside].max()) * focal / near) + 1
+    if radius > max(width, height) // 4:  # cells as large as the picture: no decision
+        return inside, torch.zeros_like(inside)
+    opaque = (data.images[camera, :, :, 3] > 0).float()[None, None]
+    around = functional.max_pool2d(opaque, 2 * radius + 1, stride=1, padding=radius)[0, 0]
+    rows, columns = row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()
+    return inside, inside & (around[rows, columns] == 0)

@@ -1,0 +1,209 @@
+"""Breaks the kernels on purpose: for every seeded mistake, the named test must fail.
+
+The core is compiled once without optimisation (portable path), then per mutation the operation
+that has it; the test runs in a process of its own, with that core in place of the built one.
+A new operation adds its mutations to the table.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import pybind11
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CSRC = ROOT / "csrc"
+
+
+class Mutation(NamedTuple):
+    """Replaces a text in a file of an operation (or one that it includes)."""
+
+    op: str
+    file: str
+    old: str
+    new: str
+    check: str  # the test that notices, in tests/ops/test_<op>.py
+
+
+FIRST = "test_first_derivatives_are_right"
+SECOND = "test_second_derivatives_are_right"
+VALUES = "test_equals_the_reference_in_float64"
+
+GRID = "ops/hash_grid/hash_grid.h"
+GRID_SHAPE = "ops/hash_grid/shape.cpp"
+GRID_TILE = "ops/hash_grid/tile.h"
+MLP = "ops/mlp/mlp.h"
+SH = "ops/spherical_harmonics/spherical_harmonics.h"
+TRIG = "common/trig.h"
+
+MUTATIONS = [
+    Mutation("hash_grid", GRID_SHAPE, "2654435761u", "2654435769u", "test_golden_hashes"),
+    Mutation("hash_grid", GRID_SHAPE, "(n + 7) / 8 * 8", "n", "test_published_configurations"),
+    Mutation("hash_grid", GRID_SHAPE, "* base_resolution - 1.0", "* base_resolution", VALUES),
+    Mutation("hash_grid", GRID, "scale + ScalarOf<L>(0.5)", "scale", "test_golden_corner"),
+    Mutation("hash_grid", GRID, "t * t * (3 - 2 * t)", "t * t * (3 - t)", VALUES),
+    Mutation("hash_grid", GRID, "cell.slope[axis] : -cell", "cell.slope[axis] : cell", FIRST),
+    Mutation("hash_grid", GRID, "cell.curvature[d] : -cell", "cell.curvature[d] : cell", SECOND),
+    Mutation("hash_grid", GRID, "= inside * scale", "= scale + zero", "test_positions_outside"),
+    Mutation("hash_grid", GRID, "index - level.size", "index", "test_upper_edge"),
+    Mutation("hash_grid", GRID_TILE, "+ corners.weight[c][p] * g", "+ g", "test_corner_weights"),
+    Mutation("mlp", MLP, "select(y > zero, one, zero)", "select(y > zero, one, one)", FIRST),
+    Mutation("mlp", MLP, "y * (1 - y) * (1 - 2 * y)", "y * (1 - y) * (1 - y)", SECOND),
+    Mutation("mlp", MLP, "lane_log<L>(1 + ", "lane_log<L>(2 + ", VALUES),
+    Mutation(
+        "mlp", "ops/mlp/mlp.cpp", "l - 1, adjoint_z, row, x", "l - 1, adjoint_u, row, x", SECOND
+    ),
+    Mutation("mlp", "ops/mlp/tile.h", "+= delta[r *", "-= delta[r *", FIRST),
+    Mutation(
+        "frequency", "ops/frequency/frequency.h", "(1 << octave)", "(2 << octave)", "test_order"
+    ),
+    Mutation(
+        "frequency", "ops/frequency/frequency.cpp", "g_sine * cosine -", "g_sine * cosine +", FIRST
+    ),
+    Mutation("frequency", "ops/frequency/frequency.cpp", "sum - (rate", "sum + (rate", SECOND),
+    Mutation("frequency", TRIG, "& 2) != 0, -a, a)", "& 2) != 0, a, a)", "test_sines_of_large"),
+    Mutation("frequency", TRIG, "4.837512969970703125e-4f", "4.8375e-4f", "test_sines_of_large"),
+    Mutation("spherical_harmonics", SH, "0.5462742152", "0.5463742152", "test_golden_values"),
+    Mutation("spherical_harmonics", SH, "gx - g9 * xy2", "gx + g9 * xy2", FIRST),
+    Mutation(
+        "spherical_harmonics", "common/dual.h", "b.value + a.value", "b.value - a.value", SECOND
+    ),
+]
+
+# Runs jobs of (core, log, pytest's arguments) and prints their exit statuses. What takes long to
+# import is imported once; every job is a fork of that.
+RUNNER = """
+import importlib.util, json, os, sys
+import pytest, torch
+
+def run(core, log, arguments):
+    for stream in (1, 2):
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    name = "neural_fields._core"
+    spec = importlib.util.spec_from_file_location(name, core)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    import neural_fields
+    neural_fields._core = module
+    return pytest.main(arguments)
+
+for job in json.load(sys.stdin):
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            status = int(run(*job))
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+class Workshop:
+    """Compiles the core into a folder, whole or with one operation replaced."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        python = [sysconfig.get_paths()["include"], pybind11.get_include()]
+        self.flags = ["-std=c++17", "-O0", "-w", "-Wno-psabi", "-fPIC", "-fvisibility=hidden"]
+        self.python = [f"-I{path}" for path in python]
+
+    def run(self, *command):
+        compiler = os.environ.get("CXX", "c++").split()
+        command = [*compiler, *self.flags, *map(str, command)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert result.returncode == 0, f"{' '.join(command)}\n{result.stderr[-5000:]}"
+
+    def prepare(self):
+        """All objects without a mutation, by their source."""
+        header = self.folder / "precompiled" / "bind" / "tensor.h"
+        header.parent.mkdir(parents=True)
+        header.write_text((CSRC / "bind" / "tensor.h").read_text())
+        self.run(*self.python, f"-I{CSRC}", "-x", "c++-header", header, "-o", f"{header}.gch")
+        sources = sorted(CSRC.rglob("*.cpp"))
+        with ThreadPoolExecutor(2) as pool:
+            objects = pool.map(lambda s: self.compile(s, self.folder / "whole"), sources)
+            self.objects = dict(zip(sources, objects, strict=True))
+
+    def compile(self, source, folder, *includes):
+        target = folder / source.relative_to(CSRC).with_suffix(".o")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        options = [f"-I{path}" for path in (*includes, CSRC)]
+        if source.parent.name == "bind":
+            options += self.python
+            options += [f"-I{self.folder / 'precompiled'}", "-include", "bind/tensor.h"]
+        mutated = [path / source.relative_to(CSRC) for path in includes]
+        given = next((path for path in mutated if path.exists()), source)
+        self.run(*options, "-c", given, "-o", target)
+        return target
+
+    def link(self, objects, folder):
+        core = folder / "_core.so"
+        self.run("-shared", *objects, "-o", core, "-lpthread")
+        return core
+
+    def whole(self):
+        return self.link(self.objects.values(), self.folder)
+
+    def mutated(self, mutation):
+        folder = self.folder / f"mutation{MUTATIONS.index(mutation)}"
+        file = folder / "csrc" / mutation.file
+        file.parent.mkdir(parents=True)
+        file.write_text((CSRC / mutation.file).read_text().replace(mutation.old, mutation.new))
+        own = [s for s in self.objects if s.parent == CSRC / "ops" / mutation.op]
+        replaced = {source: self.compile(source, folder, folder / "csrc") for source in own}
+        # First, because the linker keeps the first of several copies of an inline function.
+        others = [o for source, o in self.objects.items() if source not in replaced]
+        return self.link([*replaced.values(), *others], folder)
+
+
+def run_checks(jobs):
+    """Exit status and output of the checks [(operation, test)] of every (core, checks)."""
+    arguments = []
+    for core, checks in jobs:
+        files = sorted({f"tests/ops/test_{op}.py" for op, _ in checks})
+        names = " or ".join(sorted({check for _, check in checks}))
+        options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", names]
+        arguments.append([str(core), f"{core}.log", [*options, *files]])
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("NF_", "PYTEST_"))}
+    result = subprocess.run(
+        [sys.executable, "-c", RUNNER],
+        input=json.dumps(arguments),
+        cwd=ROOT,
+        env=environment | {"NF_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-5000:]
+    statuses = map(int, result.stdout.split())
+    return [(s, Path(log).read_text()) for s, (_, log, _) in zip(statuses, arguments, strict=True)]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: f"{m.file}:{m.old}")
+def test_the_table_is_current(mutation):
+    assert mutation.old in (CSRC / mutation.file).read_text()
+    test = (ROOT / "tests" / "ops" / f"test_{mutation.op}.py").read_text()
+    suite = (ROOT / "tests" / "ops" / "suite.py").read_text()
+    assert f"def {mutation.check}" in test + suite
+
+
+def test_every_mistake_is_noticed(tmp_path):
+    workshop = Workshop(tmp_path)
+    workshop.prepare()
+    jobs = [(workshop.whole(), [(m.op, m.check) for m in MUTATIONS])]
+    with ThreadPoolExecutor(2) as pool:
+        cores = pool.map(workshop.mutated, MUTATIONS)
+        jobs += [(core, [(m.op, m.check)]) for core, m in zip(cores, MUTATIONS, strict=True)]
+    (status, output), *results = run_checks(jobs)
+    assert status == 0, f"without a mutation the checks need to pass:\n{output[-5000:]}"
+    for mutation, (status, output) in zip(MUTATIONS, results, strict=True):
+        noticed = status == 1 and re.search(r"\d+ failed", output)
+        assert noticed, f"{mutation} was not noticed:\n{output[-3000:]}"
