@@ -31,7 +31,7 @@ void step(const py::object& params, const py::object& grads, const py::object& f
 
 }  // namespace
 
-void bind_adam(py::module_& m) {
+void bind_adam(OpModule& m) {
   m.def("adam",
         [](const py::object& params, const py::object& grads, const py::object& first, const py::object& second,
            double rate, double beta1, double beta2, double eps, double l2, std::int64_t step_number, bool skip_zero,

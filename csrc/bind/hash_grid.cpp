@@ -96,8 +96,8 @@ bool is_f64(const py::object& tensor) { return view_tensor(tensor, "positions").
 
 }  // namespace
 
-void bind_hash_grid(py::module_& m) {
-  py::class_<HashGridShape>(m, "HashGridShape")
+void bind_hash_grid(OpModule& m) {
+  py::class_<HashGridShape>(m, "HashGridShape", py::module_local(kOnCuda))
       .def(py::init([](int n_dims, int n_levels, int n_features, int log2_table_size, int base_resolution,
                        double per_level_scale, const std::string& grid_type, const std::string& interpolation) {
              return hash_grid_shape(n_dims, n_levels, n_features, log2_table_size, base_resolution, per_level_scale,

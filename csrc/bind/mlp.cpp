@@ -90,8 +90,8 @@ bool is_f64(const py::object& tensor) { return view_tensor(tensor, "input").dtyp
 
 }  // namespace
 
-void bind_mlp(py::module_& m) {
-  py::class_<MlpShape>(m, "MlpShape")
+void bind_mlp(OpModule& m) {
+  py::class_<MlpShape>(m, "MlpShape", py::module_local(kOnCuda))
       .def(py::init(&make_shape), py::arg("widths"), py::arg("hidden"), py::arg("output"), py::arg("beta"),
            py::arg("biases"))
       .def_property_readonly("n_params", &MlpShape::n_params)

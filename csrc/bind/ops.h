@@ -1,16 +1,16 @@
 // One binding file per operation.
 #pragma once
 
-#include <pybind11/pybind11.h>
+#include "bind/op_module.h"
 
 namespace nf {
 
-void bind_hash_grid(pybind11::module_& m);
-void bind_mlp(pybind11::module_& m);
-void bind_rays(pybind11::module_& m);
-void bind_adam(pybind11::module_& m);
+void bind_hash_grid(OpModule& m);
+void bind_mlp(OpModule& m);
+void bind_rays(OpModule& m);
+void bind_adam(OpModule& m);
 void bind_radiance(pybind11::module_& m);
-void bind_frequency(pybind11::module_& m);
-void bind_spherical_harmonics(pybind11::module_& m);
+void bind_frequency(OpModule& m);
+void bind_spherical_harmonics(OpModule& m);
 
 }  // namespace nf

@@ -75,7 +75,7 @@ MarchArgs march_args(const MarchScene& scene, const py::object& words, const py:
   return args;
 }
 
-void bind_march(py::module_& m) {
+void bind_march(OpModule& m) {
   m.def("march_distance_at",
         [](const MarchScene& scene, float n) { return portable::StepLattice(scene).distance_at(n); }, py::arg("scene"),
         py::arg("n"));
@@ -95,7 +95,7 @@ void bind_march(py::module_& m) {
         [](const MarchScene& scene, const py::object& words, const py::object& origins, const py::object& directions,
            const py::object& jitter, const py::object& offsets, const py::object& t_starts, const py::object& t_ends) {
           MarchArgs args = march_args(scene, words, origins, directions, jitter, offsets);
-          const std::int64_t n = args.offsets[args.n_rays];
+          const std::int64_t n = host_numbers(args.offsets + args.n_rays, 1)[0];
           check_offsets(args.offsets, args.n_rays, n);
           args.t_starts = tensor_data<float>(t_starts, "t_starts", {n});
           args.t_ends = tensor_data<float>(t_ends, "t_ends", {n});
@@ -116,13 +116,14 @@ void list_cells(OccupancyArgs& args, const py::object& cells) {
   args.cells = tensor_data<std::int64_t>(cells, "cells", {-1});
   args.n = view_tensor(cells, "cells").shape[0];
   const std::int64_t n_cells = portable::occupancy_cells(args.shape);
+  const auto values = host_numbers(args.cells, args.n);
   for (std::int64_t i = 0; i < args.n; ++i)
-    if (args.cells[i] < 0 || args.cells[i] >= n_cells)
+    if (values[i] < 0 || values[i] >= n_cells)
       throw py::index_error("cells: needs indices from 0 and below " + std::to_string(n_cells) + ", got " +
-                            std::to_string(args.cells[i]) + ".");
+                            std::to_string(values[i]) + ".");
 }
 
-void bind_occupancy(py::module_& m) {
+void bind_occupancy(OpModule& m) {
   m.def("occupancy_points",
         [](int resolution, int n_cascades, const py::object& cells, std::uint64_t seed, std::uint64_t stream,
            const py::object& positions) {
@@ -161,7 +162,7 @@ void bind_occupancy(py::module_& m) {
         py::arg("resolution"), py::arg("n_cascades"), py::arg("values"), py::arg("threshold"), py::arg("words"));
 }
 
-void bind_composite(py::module_& m) {
+void bind_composite(OpModule& m) {
   m.def("composite_forward",
         [](const py::object& offsets, const py::object& t_starts, const py::object& t_ends, const py::object& density,
            const py::object& color, double stop, const py::object& ray_color, const py::object& opacity,
@@ -197,7 +198,7 @@ void bind_composite(py::module_& m) {
 
 }  // namespace
 
-void bind_rays(py::module_& m) {
+void bind_rays(OpModule& m) {
   bind_scene(m);
   bind_march(m);
   bind_occupancy(m);

@@ -55,15 +55,16 @@ MarchScene scene_with_words(MarchScene scene, const py::object& words) {
 }
 
 void check_offsets(const std::int64_t* offsets, std::int64_t n_rays, std::int64_t n_samples) {
-  bool ok = n_rays >= 0 && offsets[0] == 0 && offsets[n_rays] == n_samples;
-  for (std::int64_t r = 0; ok && r < n_rays; ++r) ok = offsets[r] <= offsets[r + 1];
+  const auto values = host_numbers(offsets, n_rays + 1);
+  bool ok = n_rays >= 0 && values[0] == 0 && values[n_rays] == n_samples;
+  for (std::int64_t r = 0; ok && r < n_rays; ++r) ok = values[r] <= values[r + 1];
   if (!ok)
     throw py::value_error("offsets: needs a non-decreasing list from 0 to the number of samples, " +
                           std::to_string(n_samples) + ".");
 }
 
-void bind_scene(py::module_& m) {
-  py::class_<MarchScene>(m, "MarchScene")
+void bind_scene(OpModule& m) {
+  py::class_<MarchScene>(m, "MarchScene", py::module_local(kOnCuda))
       .def(py::init(&make_scene), py::arg("box_min"), py::arg("box_max"), py::arg("center"), py::arg("unit"),
            py::arg("step"), py::arg("cone"), py::arg("max_step"), py::arg("near"), py::arg("far"),
            py::arg("max_samples"), py::arg("resolution"), py::arg("n_cascades"));

@@ -1,6 +1,7 @@
 // What bindings that march share: the scene and its checks.
 #pragma once
 
+#include "bind/op_module.h"
 #include "bind/tensor.h"
 #include "ops/march/march.h"
 
@@ -10,6 +11,6 @@ OccupancyShape checked_occupancy(int resolution, int n_cascades);  // throws py:
 std::uint64_t* words_data(const OccupancyShape& shape, const py::object& words);  // int64 [cells / 64]
 MarchScene scene_with_words(MarchScene scene, const py::object& words);
 void check_offsets(const std::int64_t* offsets, std::int64_t n_rays, std::int64_t n_samples);
-void bind_scene(py::module_& m);
+void bind_scene(OpModule& m);
 
 }  // namespace nf

@@ -55,7 +55,7 @@ bool is_f64(const py::object& tensor) { return view_tensor(tensor, "directions")
 
 }  // namespace
 
-void bind_spherical_harmonics(py::module_& m) {
+void bind_spherical_harmonics(OpModule& m) {
   m.def("spherical_harmonics_forward",
         [](int degree, const py::object& directions, const py::object& output) {
           if (is_f64(directions)) forward<double>(degree, directions, output, &spherical_harmonics_forward_f64);

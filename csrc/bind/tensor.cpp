@@ -5,6 +5,7 @@ namespace {
 
 // The stable part of DLPack that is read here (dmlc/dlpack, version 1.x).
 struct DLDevice { std::int32_t type, id; };
+constexpr std::int32_t kDlCuda = 2;
 struct DLDataType { std::uint8_t code, bits; std::uint16_t lanes; };
 struct DLTensor {
   void* data;
@@ -23,7 +24,7 @@ struct DLExchangeApi {
   void* managed_from_py;
   void* managed_to_py;
   int (*tensor_from_py)(void* object, DLTensor* out);
-  void* current_stream;
+  int (*current_stream)(std::int32_t device_type, std::int32_t device_index, void** out);
 };
 
 Dtype dtype_from_dlpack(DLDataType type) {
@@ -76,7 +77,7 @@ TensorView view_by_dlpack(const py::handle& tensor, const DLExchangeApi& api) {
   view.data = static_cast<char*>(raw.data) + raw.byte_offset;
   view.shape.assign(raw.shape, raw.shape + raw.ndim);
   view.contiguous = is_contiguous(view.shape, raw.strides);
-  view.on_cuda = raw.device.type == 2;
+  view.on_cuda = raw.device.type == kDlCuda;
   view.device_index = raw.device.id;
   view.dtype = dtype_from_dlpack(raw.dtype);
   return view;
@@ -127,6 +128,19 @@ const char* dtype_name(Dtype dtype) {
     default: return "another type";
   }
 }
+
+#ifdef NF_CUDA_MODULE
+std::uintptr_t current_stream_of(const py::handle& tensor, int device_index) {
+  const DLExchangeApi* api = exchange_api(tensor);
+  if (api != nullptr && api->current_stream != nullptr) {
+    void* stream = nullptr;
+    if (api->current_stream(kDlCuda, device_index, &stream) != 0) throw py::error_already_set();
+    return reinterpret_cast<std::uintptr_t>(stream);
+  }
+  const py::object stream = py::module_::import("torch").attr("cuda").attr("current_stream")(device_index);
+  return py::cast<std::uintptr_t>(stream.attr("cuda_stream"));
+}
+#endif
 
 std::int64_t TensorView::numel() const {
   std::int64_t n = 1;

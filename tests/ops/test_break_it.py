@@ -128,7 +128,7 @@ class Workshop:
         header.parent.mkdir(parents=True)
         header.write_text((CSRC / "bind" / "tensor.h").read_text())
         self.run(*self.python, f"-I{CSRC}", "-x", "c++-header", header, "-o", f"{header}.gch")
-        sources = sorted(CSRC.rglob("*.cpp"))
+        sources = sorted(s for s in CSRC.rglob("*.cpp") if "cuda" not in s.name)
         with ThreadPoolExecutor(2) as pool:
             objects = pool.map(lambda s: self.compile(s, self.folder / "whole"), sources)
             self.objects = dict(zip(sources, objects, strict=True))
@@ -171,7 +171,7 @@ def run_checks(jobs):
     for core, checks in jobs:
         files = sorted({f"tests/ops/test_{op}.py" for op, _ in checks})
         names = " or ".join(sorted({check for _, check in checks}))
-        options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", names]
+        options = ["-q", "-x", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", names]
         arguments.append([str(core), f"{core}.log", [*options, *files]])
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("NF_", "PYTEST_"))}
     result = subprocess.run(

@@ -45,7 +45,7 @@ def test_excluded_cells_stay_excluded():
 
 @each_spec
 def test_update_equals_the_reference(spec):
-    cells = torch.randperm(spec.n_cells, generator=torch.Generator().manual_seed(1))[: 200]
+    cells = torch.randperm(spec.n_cells, generator=torch.Generator().manual_seed(1))[:200]
     fresh = torch.rand(len(cells)) * 0.03
     fresh[0] = float("nan")
     actual, expected = random_values(spec), random_values(spec)

@@ -194,7 +194,7 @@ __global__ void backward_kernel(const __grid_constant__ MlpArgs<T> args, const _
 // Derivatives of s = <tangents, grad_input>. Forward over reverse: with t_0 = tangents,
 // u_l = W_l t_{l-1}, t_l = phi'(z_l) u_l we have s = <grad_output, t_last>. Its own reverse pass
 // carries the adjoints of u (which are the deltas of the first backward pass) and of z.
-// us and ts keep u_l and t_l of all layers from 1 on.
+// us keeps u_l of all layers from 1 on, ts t_l of the hidden ones.
 template <class T>
 __global__ void second_kernel(const __grid_constant__ MlpArgs<T> args, const __grid_constant__ MlpOffsets offsets, int max_width,
                               T* us, T* ts) {
@@ -207,14 +207,14 @@ __global__ void second_kernel(const __grid_constant__ MlpArgs<T> args, const __g
   tile.for_numbers(0, [&](int i, bool real) { a[i] = real ? tangents[i] : T(0); });
   for (int l = 1; l <= n_layers; ++l) {
     const T* y = tile.activations(l);
-    T *u = tile.rows_of(us, l), *t = tile.rows_of(ts, l);
-    T* result = l == n_layers ? args.grad_grad_output + tile.first * tile.width(l) : t;
+    T* u = tile.rows_of(us, l);
+    T* t = l == n_layers ? args.grad_grad_output + tile.first * tile.width(l) : tile.rows_of(ts, l);
     __syncthreads();
     tile.linear(l, a, [&](int i, bool real, T sum) {
       b[i] = real ? sum * activation_slope<T>(tile.kind(l), y[i], tile.beta) : T(0);
       if (!real) return;
       u[i] = sum;
-      result[i] = b[i];
+      t[i] = b[i];
     });
     swap_buffers(a, b);
   }
@@ -287,8 +287,8 @@ template <class T>
 void second(const MlpArgs<T>& args, Stream stream) {
   const char* op = "mlp_second";
   clear_gradients(op, args, stream);
-  const std::int64_t n_numbers = args.n * (args.shape.n_hidden() + args.shape.widths[args.shape.n_layers]);
-  const DeviceScratch<T> us(op, stream, n_numbers), ts(op, stream, n_numbers);
+  const std::int64_t n_hidden = args.shape.n_hidden(), n_all = n_hidden + args.shape.widths[args.shape.n_layers];
+  const DeviceScratch<T> us(op, stream, args.n * n_all), ts(op, stream, args.n * n_hidden);
   launch_tiles(op, stream, args, 3, second_kernel<T>, us.data(), ts.data());
 }
 

@@ -1,0 +1,79 @@
+// OpModule: where the bindings of operations register their functions.
+//
+// One source per binding serves both modules: neural_fields._core compiles it as it is, and
+// neural_fields._cuda compiles it with NF_CUDA_MODULE, which asks for CUDA tensors (kOnCuda),
+// sends the kernels' names to their CUDA versions (NF_KERNEL) and makes `def` below set the device
+// and the stream around each call. The two cannot differ in names, arguments or checks.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#ifndef NF_CUDA_MODULE
+
+namespace nf {
+using OpModule = pybind11::module_;
+}
+
+#else
+
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <initializer_list>
+#include <optional>
+#include <utility>
+
+#include "bind/tensor.h"
+#include "common/macros.h"
+
+namespace nf {
+
+using StreamHandle = std::optional<std::uintptr_t>;
+
+// While it lives, the tensors' device is current, and cuda::current_stream() is `stream`, or by
+// default the stream that torch has made current on that device.
+class LaunchScope {
+ public:
+  LaunchScope(const char* op, std::initializer_list<py::handle> tensors, StreamHandle stream);
+  ~LaunchScope();
+  LaunchScope(const LaunchScope&) = delete;
+  LaunchScope& operator=(const LaunchScope&) = delete;
+
+ private:
+  int previous_device_ = -1;
+  cuda::Stream previous_stream_;
+};
+
+class OpModule : public py::module_ {
+ public:
+  explicit OpModule(const py::module_& m) : py::module_(m) {}
+
+  template <class Body, class... Names>
+  void def(const char* name, Body body, const Names&... names) {
+    def_with_stream(name, body, &Body::operator(), names...);
+  }
+
+ private:
+  static py::handle tensor_in(const py::object& argument) { return argument; }
+  template <class T>
+  static py::handle tensor_in(const T&) {
+    return {};
+  }
+
+  template <class Body, class Result, class... Args, class... Names>
+  void def_with_stream(const char* name, Body body, Result (Body::*)(Args...) const, const Names&... names) {
+    // occupancy_points has another stream, that of its random numbers
+    const bool taken = (... || (std::strcmp(names.name, "stream") == 0));
+    py::module_::def(
+        name,
+        [name, body](Args... args, StreamHandle stream) {
+          const LaunchScope scope(name, {tensor_in(args)...}, stream);
+          return body(std::forward<Args>(args)...);
+        },
+        names..., py::arg(taken ? "cuda_stream" : "stream") = py::none());
+  }
+};
+
+}  // namespace nf
+
+#endif

@@ -1,0 +1,104 @@
+"""Where `nf render` puts its cameras."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from neural_fields.api import load_for
+from neural_fields.errors import InputError
+from neural_fields.fields import FieldFile, RadianceField
+from neural_fields.rendering.camera_json import read_json
+from neural_fields.rendering.cameras import Cameras
+
+
+@dataclass(frozen=True)
+class CameraPath:
+    """Cameras, a name for each picture, and the frame rate that the file asks for."""
+
+    cameras: Cameras
+    names: list[str]
+    fps: float | None = None
+
+
+def plan(
+    content: FieldFile,
+    field: RadianceField,
+    orbit: int | None,
+    cameras: Path | None,
+    data: Path | None,
+    split: str,
+    size: tuple[int, int] | None,
+) -> CameraPath:
+    """The cameras that the options ask for; raises InputError where they cannot be had."""
+    if data is not None:
+        views = load_for(content.protocol, data, split, field)
+        path = CameraPath(views.cameras, list(views.names))
+    elif cameras is not None:
+        path = _from_file(cameras)
+    else:
+        assert orbit is not None
+        path = _orbit(content, field, orbit)
+    return path if size is None else replace(path, cameras=resized(path.cameras, *size))
+
+
+def _from_file(source: Path) -> CameraPath:
+    content = read_json(source)
+    cameras = Cameras.from_json(content, str(source))
+    fps = content.get("fps")
+    if fps is not None and not (isinstance(fps, int | float) and 0 < fps <= 1000):
+        raise InputError(f"{source}: fps needs a positive number, got {fps!r}.")
+    names = [f"{index:05d}" for index in range(len(cameras))]
+    return CameraPath(cameras, names, None if fps is None else float(fps))
+
+
+def _orbit(content: FieldFile, field: RadianceField, n: int) -> CameraPath:
+    """A circle at the training cameras' typical distance and height."""
+    if not 1 <= n <= 100_000:
+        raise InputError(f"--orbit: needs 1 to 100000 views, got {n}.")
+    if "cameras" not in content.scene:
+        raise InputError("--orbit: the field's file lists no training cameras; use --cameras.")
+    training = Cameras.from_json(content.scene["cameras"], "the field's own cameras")
+    center = torch.tensor(field.center)
+    up = _up(training)
+    offset = training.camera_to_world[:, :3, 3] - center
+    radius = float(offset.norm(dim=1).median())
+    height = float(((offset @ up) / offset.norm(dim=1).clamp(min=1e-9)).median().clamp(-1, 1))
+    cameras = Cameras.orbit(
+        field.center,
+        radius,
+        math.degrees(math.asin(height)),
+        n,
+        up=tuple(up.tolist()),
+        focal=float(training.focal.median()),
+        width=training.width,
+        height=training.height,
+    )
+    return CameraPath(cameras, [f"{index:05d}" for index in range(n)])
+
+
+def _up(cameras: Cameras) -> Tensor:
+    """The cameras' mean up direction, or the axis that it is within 30 degrees of."""
+    up = torch.nn.functional.normalize(cameras.camera_to_world[:, :3, 1].mean(0), dim=0)
+    axis = int(up.abs().argmax())
+    if float(up[axis].abs()) > math.cos(math.radians(30)):
+        up = torch.eye(3)[axis] * torch.sign(up[axis])
+    return up
+
+
+def resized(cameras: Cameras, width: int, height: int) -> Cameras:
+    """The same views at another size: as much as fits of the longer side, centred."""
+    scale = min(width / cameras.width, height / cameras.height)
+    old = torch.tensor([cameras.width, cameras.height]) / 2
+    new = torch.tensor([width, height]) / 2
+    return replace(
+        cameras,
+        width=width,
+        height=height,
+        focal=cameras.focal * scale,
+        principal=(cameras.principal - old) * scale + new,
+    )

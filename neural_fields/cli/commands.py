@@ -1,0 +1,33 @@
+"""The table of commands. Each lives in a module that imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from neural_fields.cli.bench import bench
+from neural_fields.cli.evaluate import evaluate
+from neural_fields.cli.fit import fit_nerf
+from neural_fields.cli.inspect import doctor, info
+from neural_fields.cli.render import render
+from neural_fields.cli.scenes import scenes_list, scenes_make
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "fit nerf": fit_nerf,
+    "eval": evaluate,
+    "render": render,
+    "info": info,
+    "scenes list": scenes_list,
+    "scenes make": scenes_make,
+    "doctor": doctor,
+    "bench": bench,
+}
+
+# Options whose values are words from a list.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "--field": ("hash",),
+    "--preset": ("default", "ngp", "ngp16"),
+    "--device": ("auto", "cpu"),
+    "--mode": ("rgb", "depth", "normal", "opacity"),
+    "--split": ("train", "val", "test"),
+}

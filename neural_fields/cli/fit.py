@@ -1,0 +1,151 @@
+"""`nf fit nerf`."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from neural_fields.cli.output import Bar, emit_json, say
+from neural_fields.errors import InputError
+
+if TYPE_CHECKING:
+    from neural_fields.fit import Progress, Run
+
+_KEYS = ("preset", "background", "seconds", "steps", "seed", "downscale", "training")
+
+
+def fit_nerf(
+    data: tyro.conf.Positional[Path],
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    field: Literal["hash"] = "hash",
+    preset: str | None = None,
+    background: str | None = None,
+    seconds: float | None = None,
+    steps: int | None = None,
+    device: Literal["auto", "cpu"] = "auto",
+    seed: int | None = None,
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    config: Path | None = None,
+    downscale: int | None = None,
+    json: str | None = None,
+) -> int:
+    """Fit a radiance field to posed photographs.
+
+    With neither --seconds nor --steps it trains for 60 seconds. Options: defaults, then the
+    preset, then --config, then flags.
+
+    Args:
+        data: folder with transforms_train.json (Blender) or transforms.json (nerfstudio,
+            instant-ngp).
+        output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
+        field: architecture.
+        preset: default (a minute on two cores), ngp or ngp16 (instant-ngp's sizes).
+        background: white, black, random or R,G,B that pictures are scored over; images with alpha
+            are white unless told otherwise.
+        seconds: trained seconds, without loading.
+        steps: number of steps; such a run repeats bit for bit.
+        device: where to train; this version trains on the CPU.
+        seed: of every random choice (0).
+        resume: go on from the checkpoint to the same total.
+        config: TOML file with the same names, and a table [training].
+        downscale: box-average the photographs by this factor (1).
+        json: write the summary as JSON to this file, or - for stdout.
+    """
+    from neural_fields import fit
+
+    del field, device
+    flags = {
+        "preset": preset,
+        "background": background,
+        "seconds": seconds,
+        "steps": steps,
+        "seed": seed,
+        "downscale": downscale,
+    }
+    chosen = _merged(config, {key: value for key, value in flags.items() if value is not None})
+    options = chosen.pop("training", {})
+    view = _View(chosen.get("seconds"), chosen.get("steps"), json)
+    run = fit.nerf(
+        data,
+        output,
+        resume=resume,
+        options=options,
+        on_start=view.start,
+        on_progress=view.progress,
+        **chosen,
+    )
+    view.finish(run, data)
+    emit_json(json, run.summary)
+    return 130 if run.interrupted else 0
+
+
+def _merged(config: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if config is not None:
+        try:
+            values = tomllib.loads(config.read_text())
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"--config {config}: needs a readable TOML file ({error}).") from error
+        for key in values:
+            if key not in _KEYS:
+                raise InputError(f"--config {config}: {key!r} is not one of {', '.join(_KEYS)}.")
+    if "steps" in flags or "seconds" in flags:  # a flag replaces the file's budget, whichever
+        values.pop("steps", None)
+        values.pop("seconds", None)
+    return {**values, **flags}
+
+
+class _View:
+    """What a person sees of a run."""
+
+    def __init__(self, seconds: float | None, steps: int | None, json: str | None) -> None:
+        from neural_fields.fit import DEFAULT_SECONDS
+
+        self._json = json
+        self._steps = steps
+        self._seconds = None if steps is not None else (seconds or DEFAULT_SECONDS)
+        self._bar: Bar | None = None
+
+    def start(self, trainer: Any, data: Any) -> None:
+        height, width = data.images.shape[1:3]
+        say(
+            f"{len(data)} training images of {width}x{height}, box from {data.box_rule}; "
+            f"{trainer.field.n_params / 1e6:.1f}M parameters",
+            self._json,
+        )
+        if data.skipped:
+            say(f"{len(data.skipped)} listed images do not exist and were skipped.", self._json)
+        if self._seconds is not None:
+            say(f"training takes {self._seconds / 60:.1f} min", self._json)
+            self._bar = Bar(self._seconds, "s")
+        else:
+            self._bar = Bar(float(self._steps or 0), "steps")
+
+    def progress(self, at: Progress) -> None:
+        assert self._bar is not None
+        done = at.moment.seconds if self._seconds is not None else at.moment.step
+        note = f"psnr {at.psnr:.2f} dB, {at.samples_per_s / 1e6:.2f} M samples/s"
+        if at.moment.step == 10 and self._seconds is None and self._steps:
+            minutes = at.moment.seconds / 10 * self._steps / 60
+            say(f"training takes about {minutes:.1f} min", self._json)
+        self._bar.update(done, note)
+
+    def finish(self, run: Run, data: Path) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        summary = run.summary
+        state = "stopped early" if run.interrupted else "done"
+        say(
+            f"{state}: {summary['steps']} steps in {summary['seconds']:.1f} s, "
+            f"{summary['psnr_train']:.2f} dB on training rays",
+            self._json,
+        )
+        say(f"wrote {run.output}", self._json)
+        if run.interrupted:
+            say("go on with the same command and --resume", self._json)
+        else:
+            say(f"score it:    nf eval {run.output} --data {data}", self._json)
+            say(f"look at it:  nf render {run.output} --orbit 90 -o turn.mp4", self._json)

@@ -1,0 +1,111 @@
+"""`nf info` and `nf doctor`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from neural_fields.cli.output import emit_json, say
+
+
+def info(file: tyro.conf.Positional[Path], json: str | None = None) -> None:
+    """Say what a .nf file holds.
+
+    Args:
+        file: a .nf file or checkpoint.
+        json: write it as JSON to this file, or - for stdout.
+    """
+    from neural_fields.fields import read_field_file
+
+    content = read_field_file(file)
+    tensors = {
+        name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+        for name, tensor in sorted(content.tensors.items())
+    }
+    weights = [t for name, t in content.tensors.items() if name.startswith("field.")]
+    result: dict[str, Any] = {
+        "file": str(file),
+        "bytes": file.stat().st_size,
+        "kind": content.kind,
+        "architecture": content.config.get("architecture"),
+        "params": sum(tensor.numel() for tensor in weights),
+        "config": content.config,
+        "protocol": content.protocol,
+        "provenance": content.provenance,
+        "metrics": content.metrics,
+        "checkpoint": content.checkpoint,
+        "tensors": tensors,
+    }
+    for key in ("kind", "architecture", "params", "bytes"):
+        say(f"{key:>14}  {result[key]}", json)
+    for group in ("config", "protocol", "metrics", "provenance", "checkpoint"):
+        for key, value in result[group].items():
+            say(f"{group + '.' + key:>28}  {value}", json)
+    for name, entry in tensors.items():
+        say(f"{name:>40}  {entry['dtype']} {entry['shape']}", json)
+    emit_json(json, result)
+
+
+def doctor(json: str | None = None) -> None:
+    """Say what was found on this machine, which path is used, and why.
+
+    Args:
+        json: write it as JSON to this file, or - for stdout.
+    """
+    import torch
+
+    import neural_fields
+    from neural_fields import _core
+
+    forced = os.environ.get("NF_ISA")
+    result: dict[str, Any] = {
+        "neural_fields": neural_fields.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "best_path": _core.best_isa(),
+        "path_in_use": _core.active_isa(),
+        "path_reason": f"NF_ISA={forced}" if forced else "the best that this processor runs",
+        "avx512_bf16": _core.has_avx512_bf16(),
+        "threads": _core.num_threads(),
+        "threads_reason": "NF_NUM_THREADS"
+        if os.environ.get("NF_NUM_THREADS")
+        else "the cores that this process may use",
+        "huge_pages": _huge_pages(),
+        "cuda": _cuda(),
+    }
+    for module, purpose in (("imageio_ffmpeg", "mp4 videos"), ("matplotlib", "report plots")):
+        found = importlib.util.find_spec(module) is not None
+        result[module] = f"found, for {purpose}" if found else f"missing: no {purpose}"
+    for key, value in result.items():
+        say(f"{key:>16}  {value}", json)
+    emit_json(json, result)
+
+
+def _huge_pages() -> str:
+    path = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not path.is_file():
+        return "not offered by this system: large tables are slower"
+    mode = path.read_text().split("[")[-1].split("]")[0]
+    if mode == "never":
+        return "switched off (transparent_hugepage = never): large tables are slower"
+    return f"used for large tables (transparent_hugepage = {mode})"
+
+
+def _cuda() -> str:
+    if importlib.util.find_spec("neural_fields._cuda") is None:
+        compiler = "nvcc found" if shutil.which("nvcc") else "no nvcc on PATH"
+        return f"module not built ({compiler}); 'make cuda' builds it; the CPU path is used"
+    from neural_fields import _cuda
+
+    n = _cuda.device_count()
+    if n == 0:
+        return "module built, no device or driver found; the CPU path is used"
+    names = ", ".join(_cuda.device_name(i) for i in range(n))
+    return f"module built, {n} device(s): {names}; for single operations, training uses the CPU"
