@@ -19,7 +19,7 @@ from torch import Tensor
 from neural_fields import _core
 from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.errors import InputError
-from neural_fields.fields import RadianceField
+from neural_fields.fields import RadianceField, read_field_file
 from neural_fields.rendering.volume import over, render_view
 from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import (
@@ -34,6 +34,7 @@ from neural_fields.training.presets import radiance_setup
 
 DEFAULT_SECONDS = 60.0
 _VERSION = "0.1.0.dev0"
+_HISTORY = 200  # points of the training curve that a file keeps
 
 
 @dataclass(frozen=True)
@@ -113,29 +114,36 @@ def nerf(
     training = _with_options(training, options or {})
     trainer = NerfTrainer(config, data, training, seed)
     about = _description(data, trainer, preset)
-    trained = 0.0
+    trained, history = 0.0, []
     if resume:
-        trained = restore_run(_existing_checkpoint(path), trainer, about)
+        checkpoint = _existing_checkpoint(path)
+        trained = restore_run(checkpoint, trainer, about)
+        history = read_field_file(checkpoint).metrics.get("history", [])
     if on_start is not None:
         on_start(trainer, data)
-    watch = _Watch(trainer, trained, on_progress)
+    watch = _Watch(trainer, history, on_progress)
 
     def save(at: float) -> None:
         if path is not None:
             write_run(
-                checkpoint_path(path), trainer, about, watch.metrics(at), resumable=True, seconds=at
+                checkpoint_path(path), trainer, about, watch.record(at), resumable=True, seconds=at
             )
 
     moment, interrupted = run_loop(
         trainer, budget, seconds=trained, on_step=watch.on_step, save=save
     )
-    metrics = watch.metrics(moment.seconds)
     if path is not None:
         if not interrupted:
             save(moment.seconds)
         picture = _thumbnail(trainer, data)
         write_run(
-            path, trainer, about, metrics, resumable=False, seconds=moment.seconds, thumbnail=picture
+            path,
+            trainer,
+            about,
+            watch.record(moment.seconds),
+            resumable=False,
+            seconds=moment.seconds,
+            thumbnail=picture,
         )
     field = trainer.averaged_field()
     summary = {
@@ -143,7 +151,7 @@ def nerf(
         "kind": field.kind,
         "architecture": field.architecture,
         "params": field.n_params,
-        **metrics,
+        **watch.metrics(moment.seconds),
         "device": f"cpu ({_core.active_isa()}, {_core.num_threads()} threads)",
         "output": str(path) if path else None,
     }
@@ -214,12 +222,17 @@ def _description(data: Dataset, trainer: NerfTrainer, preset: str) -> Descriptio
 
 
 class _Watch:
-    """Running figures of a run."""
+    """Running figures of a run; `history` are [seconds, psnr] of the part before a resume."""
 
     def __init__(
-        self, trainer: NerfTrainer, seconds: float, on_progress: Callable[[Progress], None] | None
+        self,
+        trainer: NerfTrainer,
+        history: list[list[float]],
+        on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._trainer = trainer
+        self._history = list(history)
+        self._noted_at = 0.0  # progress
         self._recent: deque[StepReport] = deque(maxlen=200)
         self._started = (time.perf_counter(), trainer.n_samples)
         self._on_progress = on_progress
@@ -227,6 +240,9 @@ class _Watch:
     def on_step(self, moment: Moment, report: Report) -> None:
         assert isinstance(report, StepReport)
         self._recent.append(report)
+        if moment.progress - self._noted_at >= 1 / _HISTORY or moment.progress >= 1:
+            self._noted_at = moment.progress
+            self._history.append([round(moment.seconds, 3), round(self.psnr(), 3)])
         if self._on_progress is not None:
             began, samples = self._started
             rate = (self._trainer.n_samples - samples) / max(time.perf_counter() - began, 1e-9)
@@ -245,6 +261,10 @@ class _Watch:
             "train_samples": self._trainer.n_samples,
             "psnr_train": self.psnr(),
         }
+
+    def record(self, seconds: float) -> dict[str, Any]:
+        """What the file keeps: the metrics, and `history`, [seconds, psnr] over the run."""
+        return {**self.metrics(seconds), "history": self._history}
 
 
 def _thumbnail(trainer: NerfTrainer, data: Dataset) -> Tensor:

@@ -25,9 +25,13 @@ class TileNetwork {
   float* output() { return activation_[shape_.n_layers]; }
   int output_row() const { return pad16(shape_.widths[shape_.n_layers]); }
 
-  void forward(const float* input, std::int64_t n_rows) {
-    for (std::int64_t first = 0; first < n_rows; first += kMlpTile) {
-      const int rows = static_cast<int>(n_rows - first < kMlpTile ? n_rows - first : kMlpTile);
+  void forward(const float* input, std::int64_t n_rows) { forward(input, 0, n_rows); }
+
+  // Rows begin .. begin + n_rows alone.
+  void forward(const float* input, std::int64_t begin, std::int64_t n_rows) {
+    const std::int64_t end = begin + n_rows;
+    for (std::int64_t first = begin; first < end; first += kMlpTile) {
+      const int rows = static_cast<int>(end - first < kMlpTile ? end - first : kMlpTile);
       const float* x = input + first * shape_.widths[0];
       for (int l = 0; l < shape_.n_layers; ++l) {
         const std::int64_t width = pad16(shape_.widths[l + 1]);

@@ -1,156 +1,229 @@
-// One training step up to the gradients. Rays are cut into tasks of a few hundred samples, so that
-// all activations of a task stay in the L2 cache between its forward and backward pass. Samples
-// behind an opaque surface are dropped before the colour network. The table's gradient is
-// scattered afterwards, level by level, by the hash grid's own loop.
+// One training step up to the gradients. Rays are cut into tasks of some hundred samples, so that
+// all activations of a task stay in the L2 cache between its forward and backward pass. A task
+// advances in rounds of a few samples per ray, and what lies behind an opaque surface is never
+// evaluated. The table's gradient is scattered afterwards, level by level, by the hash grid's own
+// loop.
 #include "common/loops.h"
 #include "fused/encode.h"
 #include "fused/radiance.h"
 #include "fused/tile_network.h"
-#include "ops/composite/composite.h"
 #include "ops/spherical_harmonics/spherical_harmonics.h"
 
 NF_BEGIN
 namespace {
 
-constexpr std::int64_t kTaskSamples = 256;  // at least, except at the end
-constexpr std::int64_t kSlots = 32;         // sums of weight gradients
+constexpr std::int64_t kTaskSamples = 768;   // at least, except at the end
+constexpr std::int64_t kRoundSamples = 384;  // about, per round
+constexpr std::int64_t kSlots = 32;          // sums of weight gradients
 
 struct Task {
   std::int64_t ray_begin, ray_end;
 };
 
+struct Size {
+  std::int64_t samples, rays;
+};
+
 // Whole rays, cut where at least kTaskSamples samples have come together.
-std::int64_t cut_tasks(const RaySamples& samples, Task* tasks, std::int64_t* max_samples) {
+std::int64_t cut_tasks(const RaySamples& samples, Task* tasks, Size* largest) {
   std::int64_t n = 0, begin = 0;
-  *max_samples = 0;
+  *largest = {0, 0};
   for (std::int64_t ray = 0; ray < samples.n_rays; ++ray) {
-    const std::int64_t count = samples.offsets[ray + 1] - samples.offsets[begin];
-    if (count < kTaskSamples && ray + 1 < samples.n_rays) continue;
-    *max_samples = count > *max_samples ? count : *max_samples;
+    const std::int64_t count = samples.offsets[ray + 1] - samples.offsets[begin], n_rays = ray + 1 - begin;
+    if (count < kTaskSamples && n_rays < kTaskSamples && ray + 1 < samples.n_rays) continue;
+    largest->samples = count > largest->samples ? count : largest->samples;
+    largest->rays = n_rays > largest->rays ? n_rays : largest->rays;
     tasks[n++] = {begin, ray + 1};
     begin = ray + 1;
   }
   return n;
 }
 
+struct Row {  // a visible sample
+  std::int64_t ray;  // of the task
+  float weight, behind, thickness_slope, grad_raw;
+};
+
+struct Ray {
+  std::int64_t next;  // sample of the task
+  std::int64_t end;
+  float transmittance, rgb[3], opacity, gradient[3], suffix;
+};
+
 // What one slot needs for any of its tasks.
 struct Workspace {
   Workspace(const RadianceField& field, const PackedMlp<float>& density_weights, const PackedMlp<float>& color_weights,
-            std::int64_t max_samples)
-      : density(density_weights, field.density, max_samples),
-        color(color_weights, field.color, max_samples),
-        color_input(static_cast<std::size_t>(field.color.widths[0]) * max_samples),
-        weight(max_samples),
-        behind(max_samples),
-        thickness_slope(max_samples) {}
+            Size largest)
+      : density(density_weights, field.density, largest.samples),
+        color(color_weights, field.color, largest.samples),
+        color_input(static_cast<std::size_t>(field.color.widths[0] * largest.samples)),
+        positions(static_cast<std::size_t>(largest.samples) * 3),
+        round_positions(static_cast<std::size_t>(largest.samples) * 3),
+        round(static_cast<std::size_t>(largest.samples)),
+        rows(static_cast<std::size_t>(largest.samples)),
+        rays(static_cast<std::size_t>(largest.rays)) {}
   TileNetwork density, color;
-  Buffer<float> color_input;
-  Buffer<float> weight, behind, thickness_slope;  // per kept sample
+  Buffer<float> color_input, positions, round_positions;
+  Buffer<std::int64_t> round;  // samples of the task
+  Buffer<Row> rows;
+  Buffer<Ray> rays;
 };
 
-struct Step {
-  const RadianceTrainArgs& args;
-  Workspace& work;
-  std::int64_t first;      // sample of the batch that is row 0
-  int encoding, features;  // widths
+class Step {
+ public:
+  Step(const RadianceTrainArgs& args, Workspace& work, const Task& task)
+      : args_(args),
+        work_(work),
+        task_(task),
+        first_(args.samples.offsets[task.ray_begin]),
+        n_rays_(task.ray_end - task.ray_begin),
+        encoding_(args.field.grid.n_levels * args.field.grid.n_features),
+        features_(args.field.density.widths[args.field.density.n_layers]) {}
 
-  float* encoded(std::int64_t row) { return args.features + (first + row) * encoding; }
-
-  // Keeps the samples that light reaches: weights, and rows moved together. kept[] gets the end
-  // row of each ray. Returns the number of kept rows.
-  std::int64_t keep_visible(const Task& task, std::int64_t* kept) {
-    std::int64_t to = 0;
-    for (std::int64_t ray = task.ray_begin; ray < task.ray_end; ++ray) {
-      const std::int64_t begin = args.samples.offsets[ray] - first, end = args.samples.offsets[ray + 1] - first;
-      float transmittance = 1;
-      for (std::int64_t row = begin; row < end && transmittance >= args.stop; ++row, ++to) {
-        const float raw = work.density.output()[row * features];
-        const float dt = (args.samples.t_ends[first + row] - args.samples.t_starts[first + row]) / args.unit;
-        const float passed = lane_exp<float>(-lane_exp<float>(raw) * dt);
-        const float bounded = raw < -15.0f ? -15.0f : (raw > 15.0f ? 15.0f : raw);
-        work.weight[to] = transmittance * (1 - passed);
-        transmittance *= passed;
-        work.behind[to] = transmittance;
-        work.thickness_slope[to] = lane_exp<float>(bounded) * dt;
-        if (to == row) continue;
-        work.density.move_row(row, to);
-        std::memcpy(encoded(to), encoded(row), sizeof(float) * static_cast<std::size_t>(encoding));
-        std::memcpy(args.samples.positions + (first + to) * 3, args.samples.positions + (first + row) * 3, sizeof(float) * 3);
-      }
-      kept[ray - task.ray_begin] = to;
+  // Returns the number of visible samples; their encoding gradients and positions are left in the
+  // first rows of the task's part of the batch.
+  std::int64_t run(MlpGradient<float>& density_gradient, MlpGradient<float>& color_gradient) {
+    start();
+    while (const std::int64_t n = gather()) evaluate(n);
+    fill_color_input();
+    work_.color.forward(work_.color_input.data(), n_rows_);
+    composite();
+    color_backward();
+    work_.color.backward(work_.color_input.data(), n_rows_, color_gradient, work_.color_input.data());
+    const int width = features_ + 16;
+    for (std::int64_t row = 0; row < n_rows_; ++row) {
+      float* gradient = work_.density.output_gradient() + row * features_;
+      std::memcpy(gradient, work_.color_input.data() + row * width, sizeof(float) * static_cast<std::size_t>(features_));
+      gradient[0] += work_.rows[row].grad_raw;
     }
-    return to;
+    work_.density.backward(encoded(0), n_rows_, density_gradient, encoded(0));
+    return n_rows_;
   }
 
-  void fill_color_input(const Task& task, const std::int64_t* kept) {
-    const int width = features + 16;
-    std::int64_t row = 0;
-    for (std::int64_t ray = task.ray_begin; ray < task.ray_end; ++ray) {
-      const float* d = args.samples.directions + ray * 3;
-      float harmonics[16];
-      spherical_harmonics<4, float>(d[0], d[1], d[2], harmonics);
-      for (; row < kept[ray - task.ray_begin]; ++row) {
-        float* input = work.color_input.data() + row * width;
-        std::memcpy(input, work.density.output() + row * features, sizeof(float) * static_cast<std::size_t>(features));
-        std::memcpy(input + features, harmonics, sizeof(harmonics));
+ private:
+  float* encoded(std::int64_t row) { return args_.features + (first_ + row) * encoding_; }
+
+  void start() {
+    const std::int64_t* offsets = args_.samples.offsets + task_.ray_begin;
+    for (std::int64_t r = 0; r < n_rays_; ++r)
+      work_.rays[r] = {offsets[r] - first_, offsets[r + 1] - first_, 1, {0, 0, 0}, 0, {0, 0, 0}, 0};
+    // Visible rows overwrite the batch's positions while later samples are still to be read.
+    std::memcpy(work_.positions.data(), args_.samples.positions + first_ * 3,
+                sizeof(float) * static_cast<std::size_t>((offsets[n_rays_] - first_) * 3));
+  }
+
+  bool is_live(const Ray& ray) const { return ray.next < ray.end && ray.transmittance >= args_.stop; }
+
+  // The next samples of every live ray, an equal share each.
+  std::int64_t gather() {
+    std::int64_t live = 0, n = 0;
+    for (std::int64_t r = 0; r < n_rays_; ++r) live += is_live(work_.rays[r]);
+    if (live == 0) return 0;
+    const std::int64_t share = kRoundSamples / live < 4 ? 4 : kRoundSamples / live;
+    for (std::int64_t r = 0; r < n_rays_; ++r) {
+      Ray& ray = work_.rays[r];
+      if (!is_live(ray)) continue;
+      for (std::int64_t k = 0; k < share && ray.next < ray.end; ++k, ++ray.next, ++n) {
+        work_.round[n] = ray.next;
+        work_.rows[n_rows_ + n].ray = r;
+        std::memcpy(work_.round_positions.data() + n * 3, work_.positions.data() + ray.next * 3, sizeof(float) * 3);
       }
+    }
+    return n;
+  }
+
+  // Density of a round; the rows of visible samples are moved together.
+  void evaluate(std::int64_t n) {
+    const std::int64_t begin = n_rows_;
+    encode_tile(args_.field.grid, args_.field.table, work_.round_positions.data(), n, encoded(begin));
+    work_.density.forward(encoded(0), begin, n);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t from = begin + i, sample = first_ + work_.round[i];
+      Ray& ray = work_.rays[work_.rows[from].ray];
+      if (ray.transmittance < args_.stop) continue;
+      const float raw = work_.density.output()[from * features_];
+      const float dt = (args_.samples.t_ends[sample] - args_.samples.t_starts[sample]) / args_.unit;
+      const float passed = lane_exp<float>(-lane_exp<float>(raw) * dt);
+      const float bounded = raw < -15.0f ? -15.0f : (raw > 15.0f ? 15.0f : raw);
+      const float weight = ray.transmittance * (1 - passed);
+      ray.transmittance *= passed;
+      const std::int64_t to = n_rows_++;
+      work_.rows[to] = {work_.rows[from].ray, weight, ray.transmittance, lane_exp<float>(bounded) * dt, 0};
+      std::memcpy(args_.samples.positions + (first_ + to) * 3, work_.round_positions.data() + i * 3, sizeof(float) * 3);
+      if (to == from) continue;
+      work_.density.move_row(from, to);
+      std::memcpy(encoded(to), encoded(from), sizeof(float) * static_cast<std::size_t>(encoding_));
     }
   }
 
-  // Composites a ray, writes its loss, and leaves dL/d(colour) per sample and dL/d(raw density).
-  void ray_gradient(std::int64_t ray, std::int64_t begin, std::int64_t end, float* grad_raw) {
-    const float *color = work.color.output(), *bg = args.background + ray * 3, *target = args.target + ray * 3;
-    const int row = work.color.output_row();
-    float rgb[3] = {0, 0, 0}, opacity = 0, gradient[3], loss = 0;
-    for (std::int64_t i = begin; i < end; ++i) {
-      for (int c = 0; c < 3; ++c) rgb[c] += work.weight[i] * color[i * row + c];
-      opacity += work.weight[i];
+  void fill_color_input() {
+    const int width = features_ + 16;
+    Buffer<float> harmonics(static_cast<std::size_t>(n_rays_) * 16);
+    for (std::int64_t r = 0; r < n_rays_; ++r) {
+      const float* d = args_.samples.directions + (task_.ray_begin + r) * 3;
+      spherical_harmonics<4, float>(d[0], d[1], d[2], harmonics.data() + r * 16);
     }
+    for (std::int64_t row = 0; row < n_rows_; ++row) {
+      float* input = work_.color_input.data() + row * width;
+      std::memcpy(input, work_.density.output() + row * features_, sizeof(float) * static_cast<std::size_t>(features_));
+      std::memcpy(input + features_, harmonics.data() + work_.rows[row].ray * 16, sizeof(float) * 16);
+    }
+  }
+
+  // Colours, losses and the loss's gradient of all rays.
+  void composite() {
+    const float* color = work_.color.output();
+    const int color_row = work_.color.output_row();
+    for (std::int64_t row = 0; row < n_rows_; ++row) {
+      Ray& ray = work_.rays[work_.rows[row].ray];
+      for (int c = 0; c < 3; ++c) ray.rgb[c] += work_.rows[row].weight * color[row * color_row + c];
+      ray.opacity += work_.rows[row].weight;
+    }
+    for (std::int64_t r = 0; r < n_rays_; ++r) ray_loss(work_.rays[r], task_.ray_begin + r);
+  }
+
+  // Huber loss with knee `huber`, divided by 5 as in instant-ngp, mean over channels and rays.
+  void ray_loss(Ray& ray, std::int64_t index) {
+    float loss = 0;
     for (int c = 0; c < 3; ++c) {
-      const float value = rgb[c] + (1 - opacity) * bg[c], error = value - target[c];
-      const float size = error < 0 ? -error : error;
-      const bool small = size <= args.huber;
-      loss += small ? 0.5f * error * error / args.huber : size - 0.5f * args.huber;
-      gradient[c] = (small ? error / args.huber : (error < 0 ? -1.0f : 1.0f)) / (5.0f * 3.0f * static_cast<float>(args.n_loss_rays));
-      args.ray_color[ray * 3 + c] = value;
+      const float value = ray.rgb[c] + (1 - ray.opacity) * args_.background[index * 3 + c];
+      const float error = value - args_.target[index * 3 + c], size = error < 0 ? -error : error;
+      const bool small = size <= args_.huber;
+      loss += small ? 0.5f * error * error / args_.huber : size - 0.5f * args_.huber;
+      ray.gradient[c] = (small ? error / args_.huber : (error < 0 ? -1.0f : 1.0f)) /
+                        (5.0f * 3.0f * static_cast<float>(args_.n_loss_rays));
+      args_.ray_color[index * 3 + c] = value;
     }
-    args.ray_loss[ray] = loss / (5.0f * 3.0f);
-    float sum = 0;  // of w_j g_j for j <= i
-    float* grad_color = work.color.output_gradient();
-    for (std::int64_t i = begin; i < end; ++i) {
-      float g = 0;
-      for (int c = 0; c < row; ++c) grad_color[i * row + c] = 0;
-      for (int c = 0; c < 3; ++c) {
-        g += gradient[c] * (color[i * row + c] - bg[c]);
-        grad_color[i * row + c] = work.weight[i] * gradient[c];
-      }
-      sum += work.weight[i] * g;
-      grad_raw[i] = work.behind[i] * g + sum;
-    }
-    for (std::int64_t i = begin; i < end; ++i) grad_raw[i] = work.thickness_slope[i] * (grad_raw[i] - sum);
+    args_.ray_loss[index] = loss / (5.0f * 3.0f);
   }
 
-  std::int64_t run(const Task& task, MlpGradient<float>& density_gradient, MlpGradient<float>& color_gradient) {
-    const std::int64_t n_rays = task.ray_end - task.ray_begin;
-    const std::int64_t n_rows = args.samples.offsets[task.ray_end] - first;
-    work.density.forward(encoded(0), n_rows);
-    Buffer<std::int64_t> kept(static_cast<std::size_t>(n_rays));
-    const std::int64_t n_kept = keep_visible(task, kept.data());
-    fill_color_input(task, kept.data());
-    work.color.forward(work.color_input.data(), n_kept);
-    Buffer<float> grad_raw(static_cast<std::size_t>(n_kept) + 1);
-    for (std::int64_t ray = 0; ray < n_rays; ++ray)
-      ray_gradient(task.ray_begin + ray, ray == 0 ? 0 : kept[ray - 1], kept[ray], grad_raw.data());
-    work.color.backward(work.color_input.data(), n_kept, color_gradient, work.color_input.data());
-    const int width = features + 16;
-    for (std::int64_t row = 0; row < n_kept; ++row) {
-      float* gradient = work.density.output_gradient() + row * features;
-      std::memcpy(gradient, work.color_input.data() + row * width, sizeof(float) * static_cast<std::size_t>(features));
-      gradient[0] += grad_raw[row];
+  // dL/d(colour) per row and dL/d(raw density), back to front: the suffix of a ray is the sum of
+  // w_j g_j behind a sample, exactly 0 at its end.
+  void color_backward() {
+    const float* color = work_.color.output();
+    const int color_row = work_.color.output_row();
+    float* grad_color = work_.color.output_gradient();
+    for (std::int64_t i = n_rows_ - 1; i >= 0; --i) {
+      Row& row = work_.rows[i];
+      Ray& ray = work_.rays[row.ray];
+      const float* background = args_.background + (task_.ray_begin + row.ray) * 3;
+      float g = 0;
+      for (int c = 0; c < color_row; ++c) grad_color[i * color_row + c] = 0;
+      for (int c = 0; c < 3; ++c) {
+        g += ray.gradient[c] * (color[i * color_row + c] - background[c]);
+        grad_color[i * color_row + c] = row.weight * ray.gradient[c];
+      }
+      row.grad_raw = row.thickness_slope * (row.behind * g - ray.suffix);
+      ray.suffix += row.weight * g;
     }
-    work.density.backward(encoded(0), n_kept, density_gradient, encoded(0));
-    return n_kept;
   }
+
+  const RadianceTrainArgs& args_;
+  Workspace& work_;
+  const Task task_;
+  const std::int64_t first_, n_rays_;  // first sample of the batch that belongs to the task
+  const int encoding_, features_;      // widths
+  std::int64_t n_rows_ = 0;            // visible samples so far
 };
 
 struct Segment {  // kept samples of one task, in batch order
@@ -173,18 +246,10 @@ void scatter(const RadianceTrainArgs& args, const Segment* segments, std::int64_
 
 void radiance_train(const RadianceTrainArgs& args) {
   const RaySamples& samples = args.samples;
-  HashGridArgs<float> encode{};
-  encode.shape = args.field.grid;
-  encode.n = samples.offsets[samples.n_rays];
-  encode.positions = samples.positions;
-  encode.table = args.field.table;
-  encode.output = args.features;
-  NF_ISA::hash_grid_forward_f32(encode);  // this path's own, not the dispatching one
-
   Buffer<Task> tasks(static_cast<std::size_t>(samples.n_rays) + 1);
   Buffer<Segment> segments(static_cast<std::size_t>(samples.n_rays) + 1);
-  std::int64_t max_samples;
-  const std::int64_t n_tasks = cut_tasks(samples, tasks.data(), &max_samples);
+  Size largest;
+  const std::int64_t n_tasks = cut_tasks(samples, tasks.data(), &largest);
   const PackedMlp<float> density(args.field.density, args.field.density_params);
   const PackedMlp<float> color(args.field.color, args.field.color_params);
   const std::int64_t density_size = MlpGradient<float>::size(args.field.density);
@@ -197,14 +262,12 @@ void radiance_train(const RadianceTrainArgs& args) {
   parallel_for(kSlots, [&](std::int64_t slot) {
     const std::int64_t begin = n_tasks * slot / kSlots, end = n_tasks * (slot + 1) / kSlots;
     if (begin == end) return;
-    Workspace work(args.field, density, color, max_samples);
+    Workspace work(args.field, density, color, largest);
     MlpGradient<float> density_gradient(args.field.density, density_sums.data() + slot * density_size);
     MlpGradient<float> color_gradient(args.field.color, color_sums.data() + slot * color_size);
     for (std::int64_t t = begin; t < end; ++t) {
       const std::int64_t first = samples.offsets[tasks[t].ray_begin];
-      Step step{args, work, first, args.field.grid.n_levels * args.field.grid.n_features,
-                args.field.density.widths[args.field.density.n_layers]};
-      segments[t] = {first, first + step.run(tasks[t], density_gradient, color_gradient)};
+      segments[t] = {first, first + Step(args, work, tasks[t]).run(density_gradient, color_gradient)};
     }
   });
   std::memset(args.grad_density, 0, sizeof(float) * static_cast<std::size_t>(args.field.density.n_params()));

@@ -44,14 +44,14 @@ def any_isa(request, restored_core):
 
 
 @functools.cache
-def make_params(name, sharpness=1.0):
-    """Random ones whose densities range over several orders of magnitude."""
+def make_params(name, log_density=0.0):
+    """Random ones: log-densities spread by some units around about this."""
     spec, generator = SPECS[name], torch.Generator().manual_seed(0)
     table = torch.rand(spec.grid.n_entries, spec.grid.n_features, generator=generator) * 2 - 1
     density = torch.randn(spec.density.n_params, generator=generator) * 0.25
     color = torch.randn(spec.color.n_params, generator=generator) * 0.2
-    first_feature = density[-16 * 64 : -15 * 64]
-    first_feature.abs_().mul_(sharpness)  # of log-density; sums of positive numbers
+    # The first feature's weights; its hidden units add up to about 11.
+    density[-16 * 64 : -15 * 64].mul_(2.0).add_(log_density / 11)
     return ops.RadianceParams(table, density, color)
 
 
@@ -92,13 +92,13 @@ def evaluate(spec, params, positions, directions):
     return features[:, 0], ops.mlp(inputs, params.color, spec.color)
 
 
-def per_op(spec, params, samples, directions, stop):
+def per_op(spec, params, samples, directions, stop, unit=UNIT):
     """What `ops.composite` makes of the field at packed samples."""
     n_samples = int(samples.offsets[-1])
     ray = torch.repeat_interleave(samples.offsets.diff())
     log_density, color = evaluate(spec, params, samples.positions[:n_samples], directions[ray])
     t0, t1 = samples.t_starts[:n_samples], samples.t_ends[:n_samples]
-    density = Exponential.apply(log_density) / UNIT
+    density = Exponential.apply(log_density) / unit
     return ops.composite(samples.offsets, t0, t1, density, color, stop)
 
 
@@ -120,7 +120,10 @@ class Batch:
         rays = (self.origins, self.directions, jitter)
         self.n_used = ops.radiance_sample(SCENE, words, *rays, self.samples)
 
-    def train(self, spec, params, stop, n_loss_rays=None):
+    def over(self, ray):
+        return ray.color + (1 - ray.opacity)[:, None] * self.background
+
+    def train(self, spec, params, stop, n_loss_rays=None, unit=UNIT):
         n_rays = len(self.origins)
         self.gradients = ops.RadianceGradients.zeros(spec)
         self.loss, self.color = torch.full((n_rays,), -1.0), torch.full((n_rays, 3), -1.0)
@@ -137,7 +140,7 @@ class Batch:
             gradients=self.gradients,
             ray_loss=self.loss,
             ray_color=self.color,
-            unit=UNIT,
+            unit=unit,
             stop=stop,
             n_loss_rays=n_loss_rays or n_rays,
         )
@@ -148,49 +151,44 @@ def relative_error(actual, expected):
     return ((actual - expected).norm() / expected.norm()).item()
 
 
-@pytest.mark.parametrize("stop", [0.0, 1e-4, 0.1])
+@pytest.mark.parametrize(("stop", "density"), [(0.0, 0.0), (1e-4, 3.0), (0.1, 0.0)])
 @pytest.mark.parametrize("name", SPECS)
-def test_training_equals_the_operations(name, stop, any_isa):
+def test_training_equals_the_operations(name, stop, density, any_isa):
     spec, batch = SPECS[name], Batch()
-    params = ops.RadianceParams(*(p.clone().requires_grad_() for p in make_params(name)))
+    params = ops.RadianceParams(*(p.clone().requires_grad_() for p in make_params(name, density)))
     ray = per_op(spec, params, batch.samples, batch.directions, stop)
-    color = ray.color + (1 - ray.opacity)[:, None] * batch.background
+    color = batch.over(ray)
     ray_loss = huber(color - batch.target).sum(1) / (5 * 3)
     (ray_loss.sum() / len(ray_loss)).backward()
-    assert ((ray.opacity > 0.05) & (ray.opacity < 0.95)).float().mean() > 0.1
 
-    batch.train(spec, make_params(name), stop)
+    batch.train(spec, make_params(name, density), stop)
     torch.testing.assert_close(batch.color, color.detach(), rtol=0, atol=1e-5)
     torch.testing.assert_close(batch.loss, ray_loss.detach(), rtol=0, atol=1e-5)
     assert relative_error(batch.gradients.table, params.table.grad) < GRADIENT
     assert relative_error(batch.gradients.density, params.density.grad) < GRADIENT
     assert relative_error(batch.gradients.color, params.color.grad) < GRADIENT
     n_samples = int(batch.samples.offsets[-1])
-    assert batch.n_kept == n_samples if stop == 0 else batch.n_kept < 0.9 * n_samples
+    assert batch.n_kept == n_samples if stop == 0 else batch.n_kept < 0.95 * n_samples
     if stop > 0:
         assert abs(batch.n_kept - int((ray.weights > 0).sum())) <= 2  # ends within rounding
+    else:
+        assert ((ray.opacity > 0.05) & (ray.opacity < 0.95)).float().mean() > 0.5
 
 
 def test_slope_of_the_density_is_bounded(any_isa):
-    """Beyond 15 the gradient is that of exp(15), as per operation."""
-    name, batch = "8x4", Batch()
-    params = ops.RadianceParams(*(p.clone() for p in make_params(name, sharpness=40.0)))
-    params = ops.RadianceParams(*(p.requires_grad_() for p in params))
-    ray = per_op(SPECS[name], params, batch.samples, batch.directions, 0.0)
+    """Beyond 15 the gradient is that of exp(15), as per operation; in a tiny step, to matter."""
+    spec, batch, unit = SPECS["8x4"], Batch(), 1e6 * UNIT
+    params = ops.RadianceParams(*(p.clone().requires_grad_() for p in make_params("8x4", 15.0)))
+    ray = per_op(spec, params, batch.samples, batch.directions, 0.0, unit)
+    (huber(batch.over(ray) - batch.target).sum() / (5 * 3 * len(ray.color))).backward()
+    batch.train(spec, make_params("8x4", 15.0), 0.0, unit=unit)
+    for actual, expected in zip(batch.gradients[::2], params[:2], strict=True):
+        assert relative_error(actual, expected.grad) < GRADIENT
+
     log_density = torch.empty(int(batch.samples.offsets[-1]))
-    detached = ops.RadianceParams(*(p.detach() for p in params))
     positions = batch.samples.positions[: len(log_density)]
-    ops.radiance_density(SPECS[name], detached, positions, log_density)
-    assert (log_density > 15).float().mean() > 0.02
-    color = ray.color + (1 - ray.opacity)[:, None] * batch.background
-    (huber(color - batch.target).sum() / (5 * 3 * len(color))).backward()
-    batch.train(SPECS[name], detached, 0.0)
-    for actual, expected in zip(
-        (batch.gradients.table, batch.gradients.density),
-        (params.table, params.density),
-        strict=True,
-    ):
-        assert relative_error(actual, expected.grad) < 10 * GRADIENT
+    ops.radiance_density(spec, make_params("8x4", 15.0), positions, log_density)
+    assert 0.2 < (log_density > 15).float().mean() < 0.8
 
 
 def test_gradients_of_the_table_are_added_and_marked():

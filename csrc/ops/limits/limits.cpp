@@ -5,28 +5,24 @@
 NF_BEGIN
 namespace {
 
-#if defined(__AVX512F__)
-using Half = Vector<float, 8>;
-#else
-using Half = FloatLanes;
-#endif
-
 std::uint32_t bits(float x) { return as_uint(float_to_bits(x)); }
 
-template <class L>
 std::uint32_t multiply_add(std::int64_t n_rounds) {
+  using L = FloatLanes;
   // The factor is volatile so that no compiler sees where the iteration ends up.
   const volatile float factor = 0.999f, summand = 0.001f;
   const L b = broadcast<L>(factor), c = broadcast<L>(summand);
-  L sums[kLimitAccumulators];
+  // Plain floats are left to the compiler, which makes registers of four out of them.
+  constexpr int n = kLimitAccumulators * (LaneTraits<L>::width == 1 ? 4 : 1);
+  L sums[n];
   for (L& sum : sums) sum = b;
   for (std::int64_t round = 0; round < n_rounds; ++round) {
     NF_UNROLL
-    for (int k = 0; k < kLimitAccumulators; ++k) sums[k] = sums[k] * b + c;
+    for (int k = 0; k < n; ++k) sums[k] = sums[k] * b + c;
   }
   float lanes[LaneTraits<L>::width];
   L total = sums[0];
-  for (int k = 1; k < kLimitAccumulators; ++k) total = total + sums[k];
+  for (int k = 1; k < n; ++k) total = total + sums[k];
   lane_store(lanes, total);
   return bits(lanes[0]);
 }
@@ -82,9 +78,7 @@ std::uint32_t stream(const LimitArgs& args, std::int64_t task) {
 }  // namespace
 
 void limit_fma(const LimitArgs& args) {
-  parallel_for(args.n_tasks, [&](std::int64_t task) {
-    args.sink[task] = args.variant == 0 ? multiply_add<FloatLanes>(args.n_rounds) : multiply_add<Half>(args.n_rounds);
-  });
+  parallel_for(args.n_tasks, [&](std::int64_t task) { args.sink[task] = multiply_add(args.n_rounds); });
 }
 
 void limit_lines(const LimitArgs& args) {

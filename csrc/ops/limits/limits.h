@@ -20,11 +20,11 @@ struct LimitArgs {
   std::uint32_t* sink;       // [n_tasks] depends on all that was computed, so that none is left out
 };
 
-constexpr int kLimitAccumulators = 12;  // more than latency times width of any processor so far
+constexpr int kLimitAccumulators = 12;  // registers: more than one unit's latency times the number of units
 constexpr int kLimitBlock = 64;         // lines of a round
 
 }  // namespace nf
 
-NF_KERNEL(limit_fma, LimitArgs)     // floats per round: kLimitAccumulators * (variant 0: widest register, 1: half of it)
+NF_KERNEL(limit_fma, LimitArgs)     // per round one multiply-add for each number of kLimitAccumulators registers
 NF_KERNEL(limit_lines, LimitArgs)   // kLimitBlock independent random lines per round; variant 1 prefetches a round ahead
 NF_KERNEL(limit_stream, LimitArgs)  // one number per round; variant 0 reads, 1 reads and writes
