@@ -60,5 +60,6 @@ class CMakeBuild(build_ext):
 
 
 setup(
-    ext_modules=[Extension("neural_fields._core", sources=[])], cmdclass={"build_ext": CMakeBuild}
+    ext_modules=[Extension("neural_fields._core", sources=[])],
+    cmdclass={"build_ext": CMakeBuild},
 )

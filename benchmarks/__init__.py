@@ -1,1 +1,1 @@
-"""TODO."""
+"""Speed, measured side by side: our kernels, plain PyTorch, peers, and the machine's own limits."""

@@ -29,7 +29,7 @@ from neural_fields.training.checkpoint import (
     write_run,
 )
 from neural_fields.training.loop import Moment, Report, run_loop
-from neural_fields.training.nerf import NerfTrainer, StepReport
+from neural_fields.training.nerf import NerfOptions, NerfTrainer, StepReport
 from neural_fields.training.presets import radiance_setup
 
 DEFAULT_SECONDS = 60.0
@@ -114,7 +114,8 @@ def nerf(
     training = _with_options(training, options or {})
     trainer = NerfTrainer(config, data, training, seed)
     about = _description(data, trainer, preset)
-    trained, history = 0.0, []
+    trained = 0.0
+    history: list[list[float]] = []
     if resume:
         checkpoint = _existing_checkpoint(path)
         trained = restore_run(checkpoint, trainer, about)
@@ -181,7 +182,7 @@ def _existing_checkpoint(path: Path | None) -> Path:
     return checkpoint
 
 
-def _with_options(training: Any, changes: dict[str, Any]) -> Any:
+def _with_options(training: NerfOptions, changes: dict[str, Any]) -> NerfOptions:
     known = asdict(training)
     for name, value in changes.items():
         if name not in known:
@@ -189,7 +190,7 @@ def _with_options(training: Any, changes: dict[str, Any]) -> Any:
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise InputError(f"options: {name} needs a positive number, got {value!r}.")
         known[name] = type(known[name])(value)
-    return type(training)(**known)
+    return NerfOptions(**known)
 
 
 def _description(data: Dataset, trainer: NerfTrainer, preset: str) -> Description:

@@ -28,7 +28,9 @@ int device_count() {
 
 std::string device_name(int index) {
   int n = 0;
-  check("device_name", cudaGetDeviceCount(&n));
+  const cudaError_t status = cudaGetDeviceCount(&n);
+  if (status != cudaSuccess)
+    throw std::runtime_error(std::string("device_name: no GPU can be used here: ") + cudaGetErrorString(status) + ".");
   if (index < 0 || index >= n)
     throw py::index_error("index: needs one of " + std::to_string(n) + " devices from 0 on, got " + std::to_string(index) + ".");
   cudaDeviceProp properties;

@@ -10,12 +10,14 @@ from neural_fields.cli.evaluate import evaluate
 from neural_fields.cli.fit import fit_nerf
 from neural_fields.cli.inspect import doctor, info
 from neural_fields.cli.render import render
+from neural_fields.cli.report import report
 from neural_fields.cli.scenes import scenes_list, scenes_make
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "fit nerf": fit_nerf,
     "eval": evaluate,
     "render": render,
+    "report": report,
     "info": info,
     "scenes list": scenes_list,
     "scenes make": scenes_make,

@@ -135,7 +135,7 @@ def _guess(path: Path) -> str:
 def tensor_of(
     content: FieldFile, path: str | os.PathLike[str], name: str, shape: torch.Size | tuple[int, ...]
 ) -> Tensor:
-    """A tensor of a file, checked; raises InputError where it is missing, misshapen or not finite."""
+    """A tensor of a file; raises InputError where it is missing, misshapen or not finite."""
     tensor = content.tensors.get(name)
     if tensor is None:
         raise InputError(f"{path}: lacks the tensor {name}; fit the field again.")

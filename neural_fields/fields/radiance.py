@@ -10,11 +10,16 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from neural_fields import _core
 from neural_fields.decoders import ColorHead, Mlp
 from neural_fields.encodings import HashConfig, HashEncoding
 from neural_fields.errors import InputError
-from neural_fields.ops import MlpSpec
+from neural_fields.ops import (
+    MarchScene,
+    MlpSpec,
+    OccupancySpec,
+    RadianceParams,
+    RadianceSpec,
+)
 
 Corner = tuple[float, float, float]
 LOG_DENSITY_MIN = math.log(1e-9)
@@ -65,9 +70,9 @@ class Sampling:
     n_cascades: int = 1
 
     @property
-    def n_words(self) -> int:
-        """64-bit words of the occupancy grid."""
-        return self.n_cascades * self.resolution**3 // 64
+    def grid(self) -> OccupancySpec:
+        """The shape of the occupancy grid."""
+        return OccupancySpec(self.resolution, self.n_cascades)
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class RadianceConfig:
         return RadianceConfig(**parts)
 
 
-def _checked(owner: type, data: Any) -> dict[str, Any]:
+def _checked(owner: type, data: object) -> dict[str, Any]:
     names = {entry.name for entry in fields(owner)}
     if not isinstance(data, dict) or set(data) != names:
         got = sorted(data) if isinstance(data, dict) else type(data).__name__
@@ -150,7 +155,7 @@ class RadianceField(nn.Module):
         widths = (self.encoding.n_output, *config.trunk_hidden, config.n_features)
         self.trunk = Mlp(MlpSpec(widths), generator)
         self.color_head = ColorHead(config.n_features, config.color_hidden, generator)
-        words = torch.full((config.sampling.n_words,), -1, dtype=torch.int64)
+        words = torch.full((config.sampling.grid.n_words,), -1, dtype=torch.int64)
         self.register_buffer("occupancy", words, persistent=False)
 
     @property
@@ -177,14 +182,15 @@ class RadianceField(nn.Module):
         return x, y, z
 
     def to_cube(self, positions: Tensor) -> Tensor:
-        """World positions [n, 3] in the encoding's coordinates; [0, 1] is the cube around the box."""
+        """World positions [n, 3] in the encoding's coordinates: [0, 1] in the box's cube."""
         center = positions.new_tensor(self.center)
         return (positions - center) / (2 * self.unit) + 0.5
 
     def inside(self, positions: Tensor) -> Tensor:
         """Which world positions [n, 3] lie in the box: bool [n]."""
         low, high = positions.new_tensor(self.config.box)
-        return ((positions >= low) & (positions <= high)).all(dim=1)
+        inside: Tensor = ((positions >= low) & (positions <= high)).all(dim=1)
+        return inside
 
     def evaluate(
         self, samples: Samples, levels: Sequence[Level] = ("log_density", "color")
@@ -203,7 +209,8 @@ class RadianceField(nn.Module):
         """Density [n] per world length at world positions [n, 3]; 0 outside the box."""
         log_density = self.evaluate(Samples(positions), ("log_density",)).log_density
         assert log_density is not None
-        return torch.where(self.inside(positions), log_density.exp() / self.unit, 0.0)
+        density: Tensor = log_density.exp() / self.unit
+        return density * self.inside(positions)
 
     def color(self, positions: Tensor, directions: Tensor | None = None) -> Tensor:
         """Colour [n, 3] at world positions [n, 3] seen along unit directions [n, 3]."""
@@ -211,33 +218,36 @@ class RadianceField(nn.Module):
         assert color is not None
         return color
 
-    def fused_shape(self) -> _core.RadianceShape | None:
-        """The native hot path's description of this field; None where it has no fused form."""
+    def fused_spec(self) -> RadianceSpec | None:
+        """The hot path's description of this field; None where it has no fused form."""
         if self.config.n_features % 16 or self.encoding.n_output % 16:
             return None
         if any(width % 16 for width in (*self.config.trunk_hidden, *self.config.color_hidden)):
             return None
-        grid = _core.HashGridShape(*self.encoding.spec.arguments)
-        trunk = _core.MlpShape(*self.trunk.spec.arguments)
-        color = _core.MlpShape(*self.color_head.mlp.spec.arguments)
-        return _core.RadianceShape(grid, trunk, color)
+        return RadianceSpec(self.encoding.spec, self.trunk.spec, self.color_head.mlp.spec)
 
-    def march_scene(self, far: float = 1e9) -> _core.MarchScene:
-        """The box, steps and grid that rays are marched through."""
+    def fused_params(self) -> RadianceParams:
+        """The parameters as the hot path takes them."""
+        return RadianceParams(
+            self.encoding.table.detach(),
+            self.trunk.params.detach(),
+            self.color_head.mlp.params.detach(),
+        )
+
+    def march_scene(self) -> MarchScene:
+        """The box, steps and grid that rays are marched through, in world units."""
         sampling, unit = self.config.sampling, self.unit
-        return _core.MarchScene(
+        return MarchScene(
             box_min=self.config.box[0],
             box_max=self.config.box[1],
             center=self.center,
             unit=unit,
             step=sampling.step * unit,
+            grid=sampling.grid,
             cone=sampling.cone,
             max_step=sampling.max_step * unit,
             near=sampling.near_world,
-            far=far,
             max_samples=sampling.max_samples,
-            resolution=sampling.resolution,
-            n_cascades=sampling.n_cascades,
         )
 
 

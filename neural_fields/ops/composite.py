@@ -99,9 +99,9 @@ def _forward_fake(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     _check(offsets, t_starts, t_ends, density, color)
     n_rays = offsets.shape[0] - 1
-    per_ray = [density.new_empty((n_rays,)) for _ in range(3)]
+    opacity, depth, distortion = (density.new_empty((n_rays,)) for _ in range(3))
     weights = density.new_empty((density.shape[0],))
-    return density.new_empty((n_rays, 3)), *per_ray, weights
+    return density.new_empty((n_rays, 3)), opacity, depth, distortion, weights
 
 
 def _forward_kernel(

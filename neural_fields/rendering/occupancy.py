@@ -5,8 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neural_fields import _core
 from neural_fields.fields import RadianceField, Samples
+from neural_fields.ops import (
+    occupancy_centers,
+    occupancy_points,
+    occupancy_update,
+    occupancy_words,
+    radiance_density,
+)
 
 THRESHOLD = 0.01  # optical thickness of one step
 DECAY = 0.95
@@ -26,19 +32,15 @@ class OccupancyGrid:
 
     def __init__(self, field: RadianceField, visible: Tensor | None = None, seed: int = 0) -> None:
         """`visible`: bool [cells], which cells may ever hold anything; None = those in the box."""
-        sampling = field.config.sampling
         self.field = field
         self.seed = seed
-        self.values = torch.zeros(sampling.n_words * 64)
+        self._spec = field.config.sampling.grid
+        self.values = torch.zeros(self._spec.n_cells)
         mask = cells_in_box(field) if visible is None else visible
         self.values[~mask] = -1.0
         self._candidates = mask.nonzero()[:, 0].contiguous()
         # The first bits: everything that may hold something.
-        _core.occupancy_words(*self._shape, self.values + mask.float(), THRESHOLD, field.occupancy)
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self.field.config.sampling.resolution, self.field.config.sampling.n_cascades
+        field.occupancy.copy_(occupancy_words(mask.float() * 2 - 1, self._spec))
 
     @torch.no_grad()
     def update(self, index: int, share: int = 1, decay: float = DECAY) -> None:
@@ -50,12 +52,12 @@ class OccupancyGrid:
             decay: factor of an evaluated cell's old estimate.
         """
         cells = self._candidates[index % share :: share].contiguous()
-        points = torch.empty(cells.numel(), 3)
-        _core.occupancy_points(*self._shape, cells, self.seed, index, points)
+        points = occupancy_points(cells, self._spec, seed=self.seed, stream=index)
         log_density = _log_density(self.field, points.mul_(0.5).add_(0.5))
         thickness = log_density.clamp_(max=20.0).exp_() * self.field.config.sampling.step
-        _core.occupancy_update(*self._shape, self.values, cells, thickness, decay)
-        _core.occupancy_words(*self._shape, self.values, THRESHOLD, self.field.occupancy)
+        occupancy_update(self.values, cells, thickness, self._spec, decay=decay)
+        words = occupancy_words(self.values, self._spec, threshold=THRESHOLD)
+        self.field.occupancy.copy_(words)
 
     @property
     def n_candidates(self) -> int:
@@ -65,47 +67,35 @@ class OccupancyGrid:
 
 def _log_density(field: RadianceField, cube: Tensor) -> Tensor:
     """Log-density per unit [n] at cube coordinates [n, 3]."""
-    shape = field.fused_shape()
-    if shape is None:
+    spec = field.fused_spec()
+    if spec is None:
         world = (cube - 0.5) * (2 * field.unit) + cube.new_tensor(field.center)
         log_density = field.evaluate(Samples(world), ("log_density",)).log_density
         assert log_density is not None
         return log_density
     out = torch.empty(cube.shape[0])
-    trunk, color = field.trunk.params, field.color_head.mlp.params
-    _core.radiance_density(shape, field.encoding.table, trunk, color, cube, out)
+    radiance_density(spec, field.fused_params(), cube, out)
     return out
 
 
 def cell_centers(field: RadianceField) -> Tensor:
     """World positions [cells, 3] of the cells' centres, in the grid's order."""
-    sampling = field.config.sampling
-    resolution, blocks = sampling.resolution, sampling.resolution // 4
-    cell = torch.arange(sampling.n_words * 64)
-    block, bit = cell >> 6, cell & 63
-    axes = torch.stack(
-        [
-            (block % blocks) * 4 + (bit & 3),
-            (block // blocks % blocks) * 4 + (bit >> 2 & 3),
-            (block // blocks**2 % blocks) * 4 + (bit >> 4),
-        ],
-        dim=1,
-    )
-    half = 0.5 ** (sampling.n_cascades - 1 - block // blocks**3).float()
-    unit = ((axes.float() + 0.5) / resolution * 2 - 1) * half[:, None]
+    spec = field.config.sampling.grid
+    unit = occupancy_centers(torch.arange(spec.n_cells), spec)
     return unit * field.unit + torch.tensor(field.center)
 
 
 def cell_sizes(field: RadianceField) -> Tensor:
     """World side [cells] of the cells."""
-    sampling = field.config.sampling
-    cell = torch.arange(sampling.n_words * 64)
-    cascade = cell // sampling.resolution**3
-    return field.unit * 2 / sampling.resolution * 0.5 ** (sampling.n_cascades - 1 - cascade).float()
+    spec = field.config.sampling.grid
+    cascade = torch.arange(spec.n_cells) // spec.resolution**3
+    largest = field.unit * 2 / spec.resolution
+    return largest * torch.exp2((cascade - (spec.n_cascades - 1)).float())
 
 
 def cells_in_box(field: RadianceField) -> Tensor:
     """Which cells touch the field's box: bool [cells]."""
     centers, half = cell_centers(field), cell_sizes(field)[:, None] / 2
     low, high = torch.tensor(field.config.box)
-    return ((centers + half >= low) & (centers - half <= high)).all(dim=1)
+    inside: Tensor = ((centers + half >= low) & (centers - half <= high)).all(dim=1)
+    return inside

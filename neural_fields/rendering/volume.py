@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from neural_fields import _core
 from neural_fields.fields import RadianceField, Samples
+from neural_fields.ops import composite, march, radiance_render
 from neural_fields.rendering.cameras import Cameras
 
 CULL = 1e-4  # a sample of less weight gets no colour: below a third of an 8-bit step per ray
@@ -40,16 +40,14 @@ def render_rays(field: RadianceField, origins: Tensor, directions: Tensor) -> Re
         Colour, opacity and depth; not differentiable (training has its own path).
     """
     origins, directions = origins.contiguous(), directions.contiguous()
-    shape = field.fused_shape()
-    if shape is None:
+    spec = field.fused_spec()
+    if spec is None:
         return _render_by_ops(field, origins, directions)
     n = origins.shape[0]
     rendered = Rendered(torch.empty(n, 3), torch.empty(n), torch.empty(n))
-    _core.radiance_render(
-        shape,
-        field.encoding.table,
-        field.trunk.params,
-        field.color_head.mlp.params,
+    radiance_render(
+        spec,
+        field.fused_params(),
         field.march_scene(),
         field.occupancy,
         origins,
@@ -62,8 +60,6 @@ def render_rays(field: RadianceField, origins: Tensor, directions: Tensor) -> Re
 
 
 def _render_by_ops(field: RadianceField, origins: Tensor, directions: Tensor) -> Rendered:
-    from neural_fields.ops import composite, march
-
     parts = []
     for begin in range(0, origins.shape[0], 8192):
         o, d = origins[begin : begin + 8192], directions[begin : begin + 8192]
@@ -73,7 +69,8 @@ def _render_by_ops(field: RadianceField, origins: Tensor, directions: Tensor) ->
         middle = (samples.t_starts + samples.t_ends) / 2
         positions = o[ray] + middle[:, None] * d[ray]
         levels = field.evaluate(Samples(positions, d[ray]))
-        assert levels.log_density is not None and levels.color is not None
+        assert levels.log_density is not None
+        assert levels.color is not None
         density = levels.log_density.exp() / field.unit
         out = composite(
             samples.offsets,

@@ -5,11 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neural_fields import _core
-from neural_fields.ops import huge_pages_empty
-
-BETAS = (0.9, 0.99)
-EPS = 1e-15
+from neural_fields.ops import adam_step, huge_pages_empty
 
 
 class AdamState:
@@ -31,16 +27,14 @@ class AdamState:
 
     def step(self, rate: float, number: int) -> None:
         """One update with the gradients in `grad`; `number` counts from 1."""
-        _core.adam(
+        adam_step(
             self.parameter,
             self.grad,
             self.first,
             self.second,
-            rate,
-            *BETAS,
-            EPS,
-            self.l2,
-            number,
+            step=number,
+            rate=rate,
+            l2=self.l2,
             skip_zero=self.sparse,
             clear=self.sparse,
             touched=self.touched,

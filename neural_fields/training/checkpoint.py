@@ -103,7 +103,7 @@ def restore_run(path: Path, trainer: NerfTrainer, about: Description) -> float:
     return seconds
 
 
-def _as_json(config: Any) -> Any:
+def _as_json(config: object) -> object:
     """Tuples as JSON gives them back."""
     if isinstance(config, dict):
         return {key: _as_json(value) for key, value in config.items()}

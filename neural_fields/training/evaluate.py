@@ -33,7 +33,8 @@ def evaluate(
         and not rounded. Masked pixels of the photographs are copied from the truth.
     """
     background = data.background if data.background is not None else torch.zeros(3)
-    views, began = [], time.perf_counter()
+    views: list[dict[str, Any]] = []
+    began = time.perf_counter()
     for index in range(len(data)):
         rendered = render_view(field, data.cameras, index)
         picture = over(rendered, background)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 
@@ -12,6 +11,7 @@ def psnr(image: Tensor, truth: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of images in [0, 1]; infinite where they are equal.
 
     Example:
+        >>> import torch
         >>> round(psnr(torch.zeros(2, 2, 3), torch.full((2, 2, 3), 0.1)), 2)
         20.0
     """

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neural_fields import _core
 from neural_fields.data.dataset import Dataset
 from neural_fields.errors import TrainingError
 from neural_fields.fields import RadianceConfig, RadianceField
+from neural_fields.ops import (
+    RadianceGradients,
+    RadianceSamples,
+    radiance_sample,
+    radiance_train,
+)
 from neural_fields.rendering.occupancy import OccupancyGrid
 from neural_fields.training.adam import AdamState
 from neural_fields.training.average import Average
@@ -72,10 +77,10 @@ class NerfTrainer:
         self.seed = seed
         self.field = RadianceField(config, seed)
         self.grid = OccupancyGrid(self.field, visible_cells(self.field, data), seed)
-        shape = self.field.fused_shape()
-        if shape is None:
+        spec = self.field.fused_spec()
+        if spec is None:
             raise TrainingError("fit nerf: this configuration has no fused form.")
-        self._shape = shape
+        self._spec = spec
         self.parameters = {
             "encoding.table": self.field.encoding.table,
             "trunk.params": self.field.trunk.params,
@@ -130,34 +135,33 @@ class NerfTrainer:
 
     @torch.no_grad()
     def _gradients(self, rays: _Rays) -> tuple[float, float, int, int]:
-        """Leaves all gradients in the optimiser states; returns loss, mse, rays and samples used."""
-        batch, field = self._batch, self.field
-        n = rays.origins.shape[0]
+        """Leave all gradients in the optimiser states; loss, mse, rays and samples used."""
+        batch, field, n = self._batch, self.field, rays.origins.shape[0]
         offsets = torch.empty(n + 1, dtype=torch.int64)
-        packed = (offsets, batch.t_starts, batch.t_ends, batch.positions)
-        n_used = _core.radiance_sample(
+        samples = RadianceSamples(offsets, batch.t_starts, batch.t_ends, batch.positions)
+        n_used = radiance_sample(
             field.march_scene(),
             field.occupancy,
             rays.origins,
             rays.directions,
             rays.jitter,
-            *packed,
+            samples,
         )
         loss, color = torch.empty(n), torch.empty(n, 3)
-        table, trunk, head = (self.adam[name] for name in self.parameters)
-        _core.radiance_train(
-            self._shape,
-            *self.parameters.values(),
+        table, trunk, head = self.adam.values()
+        assert table.touched is not None
+        radiance_train(
+            self._spec,
+            field.fused_params(),
+            samples,
             rays.origins,
             rays.directions,
-            *packed,
             rays.target,
             rays.background,
             batch.features,
-            table.grad.view_as(field.encoding.table),
-            table.touched,
-            trunk.grad,
-            head.grad,
+            RadianceGradients(
+                table.grad.view_as(field.encoding.table), table.touched, trunk.grad, head.grad
+            ),
             loss,
             color,
             unit=field.unit,

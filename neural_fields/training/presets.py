@@ -44,7 +44,7 @@ def radiance_setup(data: Dataset, preset: str = "default") -> tuple[RadianceConf
 
 
 def _finest(data: Dataset) -> int:
-    """Two and a half vertices per pixel footprint at the box's centre: a power of two in 512..8192."""
+    """About two vertices per pixel at the box's centre: a power of two in 512 .. 8192."""
     center = data.aabb.mean(0)
     distance = (data.cameras.camera_to_world[:, :3, 3] - center).norm(dim=1)
     footprint = float((distance / data.cameras.focal.max(1).values).median())
@@ -67,10 +67,8 @@ def _sampling(data: Dataset, coarser: float) -> Sampling:
 
 
 def _near(data: Dataset) -> float:
-    """A hundredth of the box around cameras that stand inside it, so that nothing grows on a lens."""
+    """A hundredth of the box where cameras stand inside it, so that nothing grows on a lens."""
     positions = data.cameras.camera_to_world[:, :3, 3]
     inside = ((positions > data.aabb[0]) & (positions < data.aabb[1])).all(1)
     side = float((data.aabb[1] - data.aabb[0]).max())
     return 0.01 * side if bool(torch.any(inside)) else 0.0
-
-

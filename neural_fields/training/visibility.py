@@ -28,7 +28,7 @@ def visible_cells(field: RadianceField, data: Dataset) -> Tensor:
     for camera in range(len(data)):
         # Without alpha a cell that was seen once needs no second look.
         index = (visible if has_alpha else visible & ~seen).nonzero()[:, 0]
-        for cells in index.split(_CHUNK):
+        for cells in torch.split(index, _CHUNK):
             inside, empty = _look(data, camera, centers[cells], radii[cells], has_alpha)
             seen[cells] |= inside
             visible[cells[empty]] = False

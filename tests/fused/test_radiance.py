@@ -27,7 +27,7 @@ SCENE = ops.MarchScene(
 )
 NO_WORDS, ALL_WORDS = (torch.full((SCENE.grid.n_words,), fill) for fill in (0, -1))
 ISAS = ["portable", "avx2", "avx512", "amx"]
-GRADIENT = 1e-4  # relative, in the 2-norm
+GRADIENT = 2e-5  # relative, in the 2-norm
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_rendering_equals_the_operations(name, any_isa):
     ray, n_expected = rendered_per_op(name, make_words(), origins, directions)
     torch.testing.assert_close(color, ray.color, rtol=0, atol=1e-5)
     torch.testing.assert_close(opacity, ray.opacity, rtol=0, atol=1e-5)
-    torch.testing.assert_close(depth, ray.depth, rtol=1e-5, atol=1e-5 * UNIT)
+    torch.testing.assert_close(depth, ray.depth, rtol=1e-5, atol=3e-5 * UNIT)
     assert n_samples == n_expected
 
 

@@ -42,6 +42,8 @@ GRID_TILE = "ops/hash_grid/tile.h"
 MLP = "ops/mlp/mlp.h"
 SH = "ops/spherical_harmonics/spherical_harmonics.h"
 TRIG = "common/trig.h"
+COMPOSITE = "ops/composite/composite.h"
+MARCH = "ops/march/march.h"
 
 MUTATIONS = [
     Mutation("hash_grid", GRID_SHAPE, "2654435761u", "2654435769u", "test_golden_hashes"),
@@ -75,6 +77,20 @@ MUTATIONS = [
     Mutation(
         "spherical_harmonics", "common/dual.h", "b.value + a.value", "b.value - a.value", SECOND
     ),
+    Mutation("composite", COMPOSITE, "(i, transmittance * (1 - passed)", "(i, 1 - passed", VALUES),
+    Mutation("composite", COMPOSITE, "-= (t1[i] - t0[i]) * sum", "+= (t1[i] - t0[i]) * sum", FIRST),
+    Mutation(
+        "occupancy", "ops/occupancy/occupancy.cpp", "args.decay *", "1 *", "test_a_cell_without"
+    ),
+    Mutation(
+        "adam",
+        "ops/adam/adam.h",
+        "std::pow(static_cast<double>(args.beta1), step)",
+        "0",
+        "test_first_step",
+    ),
+    Mutation("march", MARCH, "= ceilf(", "= 1.0f + ceilf(", "test_equals_the_march"),
+    Mutation("march", MARCH, "== least ? whole", ">= least ? whole", "test_skips_end"),
 ]
 
 # Runs jobs of (core, log, pytest's arguments) and prints their exit statuses. What takes long to

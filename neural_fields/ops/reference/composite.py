@@ -48,6 +48,6 @@ def composite(
     none = density[:0] + 0 * color[:0].sum(1)  # keeps the results part of the graph
     if not rays:
         return Composited(0 * color[:0] + none[:, None], none, none, none, none)
-    colors, opacities, depths, distortions, weights_of = zip(*rays, strict=True)
-    stacked = [torch.stack(results) for results in (colors, opacities, depths, distortions)]
-    return Composited(*stacked, torch.cat([none, *weights_of]))
+    *per_ray, weights_of = zip(*rays, strict=True)
+    color_of, opacity, depth, distortion = (torch.stack(results) for results in per_ray)
+    return Composited(color_of, opacity, depth, distortion, torch.cat([none, *weights_of]))

@@ -1,0 +1,71 @@
+"""What a benchmark declares: one case per row of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from neural_fields.benchmarks import limits
+from neural_fields import _core
+
+Arm = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much work the cases do, and how long the limits are measured.
+
+    Attributes:
+        n_samples: samples of the stored batch and of every other list of points.
+        log2_table_size: of the hash grids.
+        image_size: side of the pictures that the batch is made from.
+        limit_seconds: for each limit.
+    """
+
+    n_samples: int = 65536
+    log2_table_size: int = 19
+    image_size: int = 128
+    limit_seconds: float = 0.5
+
+    def flops(self) -> float:
+        """Float32 operations per second."""
+        return limits.flops(self.limit_seconds, _core.num_threads())
+
+    def random_lines(self, n_bytes: int) -> float:
+        """Random 64-byte lines per second from a table of that size."""
+        return limits.random_lines(n_bytes, self.limit_seconds, _core.num_threads())
+
+    def stream_bytes(self) -> float:
+        """Streamed bytes per second."""
+        return limits.stream_bytes(self.limit_seconds, _core.num_threads())
+
+
+QUICK = Sizes(n_samples=2048, log2_table_size=12, image_size=24, limit_seconds=0.02)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: what is measured, and beside what.
+
+    Attributes:
+        name: `<op>.<forward|backward|second>.<f32>`, or `step`, `render`, `march.…`; variants of a
+            row have `:` and what differs behind the name.
+        items: samples, points, numbers or cells of one call.
+        unit: what is counted, per second, in millions.
+        ours: the native arm.
+        eager: the plain PyTorch arm, where the operation has one.
+        compiled: the same under `torch.compile`.
+        limit: the most items per second that this machine allows, measured when asked.
+        bar: the claim that the row belongs to and the figures that it states.
+        peers: other engines, by the name of their column.
+    """
+
+    name: str
+    items: int
+    unit: str
+    ours: Arm
+    eager: Arm | None = None
+    compiled: Arm | None = None
+    limit: Callable[[], float] | None = None
+    bar: Mapping[str, float | str] | None = None
+    peers: Mapping[str, Arm] = field(default_factory=dict)
