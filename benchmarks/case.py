@@ -24,7 +24,7 @@ class Sizes:
 
     n_samples: int = 65536
     log2_table_size: int = 19
-    image_size: int = 128
+    image_size: int = 64
     limit_seconds: float = 0.5
 
     def flops(self) -> float:

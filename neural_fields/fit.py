@@ -76,6 +76,7 @@ def nerf(
     seed: int = 0,
     resume: bool = False,
     options: dict[str, Any] | None = None,
+    save_every: float = 60.0,
     on_progress: Callable[[Progress], None] | None = None,
     on_start: Callable[[NerfTrainer, Dataset], None] | None = None,
 ) -> Run:
@@ -93,6 +94,7 @@ def nerf(
         seed: of every random choice.
         resume: go on from the checkpoint beside `output`.
         options: fields of `NerfOptions` to change.
+        save_every: trained seconds between checkpoints.
         on_progress: called after every step.
         on_start: called once, when data and trainer are ready.
 
@@ -107,6 +109,10 @@ def nerf(
     if seconds is None and steps is None:
         seconds = DEFAULT_SECONDS
     budget = Budget(steps=steps, seconds=seconds)
+    if not 0 <= seed < 1 << 63:
+        raise InputError(f"--seed: needs a whole number from 0 to 2^63 - 1, got {seed}.")
+    if not save_every > 0:
+        raise InputError(f"--save-every: needs a positive number of seconds, got {save_every}.")
     path = None if output is None else checked_output(Path(output))
     if not isinstance(data, Dataset):
         data = load_dataset(data, "train", downscale, background)
@@ -131,7 +137,12 @@ def nerf(
             )
 
     moment, interrupted = run_loop(
-        trainer, budget, seconds=trained, on_step=watch.on_step, save=save
+        trainer,
+        budget,
+        seconds=trained,
+        on_step=watch.on_step,
+        save=save,
+        save_every_s=save_every,
     )
     if path is not None:
         if not interrupted:
@@ -187,8 +198,10 @@ def _with_options(training: NerfOptions, changes: dict[str, Any]) -> NerfOptions
     for name, value in changes.items():
         if name not in known:
             raise InputError(f"options: needs one of {', '.join(known)}, got {name!r}.")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise InputError(f"options: {name} needs a positive number, got {value!r}.")
+        kind = int if isinstance(known[name], int) else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < math.inf:
+            number = "whole number" if kind is int else "number"
+            raise InputError(f"options: {name} needs a positive {number}, got {value!r}.")
         known[name] = type(known[name])(value)
     return NerfOptions(**known)
 

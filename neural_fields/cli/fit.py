@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from neural_fields.cli.output import Bar, emit_json, say
+from neural_fields.cli.output import Bar, emit_json, say, unknown_value
 from neural_fields.errors import InputError
 
 if TYPE_CHECKING:
     from neural_fields.fit import Progress, Run
 
-_KEYS = ("preset", "background", "seconds", "steps", "seed", "downscale", "training")
+_KEYS: dict[str, tuple[type, ...]] = {
+    "preset": (str,),
+    "background": (str, list),
+    "seconds": (int, float),
+    "steps": (int,),
+    "seed": (int,),
+    "downscale": (int,),
+    "training": (dict,),
+}
+_BACKGROUNDS = ("white", "black", "random", "auto", "R,G,B")
 
 
 def fit_nerf(
@@ -30,6 +39,7 @@ def fit_nerf(
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     config: Path | None = None,
     downscale: int | None = None,
+    save_every: float = 60.0,
     json: str | None = None,
 ) -> int:
     """Fit a radiance field to posed photographs.
@@ -52,6 +62,7 @@ def fit_nerf(
         resume: go on from the checkpoint to the same total.
         config: TOML file with the same names, and a table [training].
         downscale: box-average the photographs by this factor (1).
+        save_every: trained seconds between checkpoints.
         json: write the summary as JSON to this file, or - for stdout.
     """
     from neural_fields import fit
@@ -66,6 +77,7 @@ def fit_nerf(
         "downscale": downscale,
     }
     chosen = _merged(config, {key: value for key, value in flags.items() if value is not None})
+    _check_background(chosen.get("background"))
     options = chosen.pop("training", {})
     view = _View(chosen.get("seconds"), chosen.get("steps"), json)
     run = fit.nerf(
@@ -73,6 +85,7 @@ def fit_nerf(
         output,
         resume=resume,
         options=options,
+        save_every=save_every,
         on_start=view.start,
         on_progress=view.progress,
         **chosen,
@@ -89,13 +102,22 @@ def _merged(config: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
             values = tomllib.loads(config.read_text())
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise InputError(f"--config {config}: needs a readable TOML file ({error}).") from error
-        for key in values:
+        for key, value in values.items():
             if key not in _KEYS:
-                raise InputError(f"--config {config}: {key!r} is not one of {', '.join(_KEYS)}.")
+                raise InputError(unknown_value(f"--config {config}", key, [*_KEYS]))
+            if isinstance(value, bool) or not isinstance(value, _KEYS[key]):
+                wanted = " or ".join(kind.__name__ for kind in _KEYS[key])
+                raise InputError(f"--config {config}: {key} needs {wanted}, got {value!r}.")
     if "steps" in flags or "seconds" in flags:  # a flag replaces the file's budget, whichever
         values.pop("steps", None)
         values.pop("seconds", None)
     return {**values, **flags}
+
+
+def _check_background(value: Any) -> None:
+    """Name the nearest word; three numbers are checked where the data are read."""
+    if isinstance(value, str) and "," not in value and value not in _BACKGROUNDS:
+        raise InputError(unknown_value("--background", value, _BACKGROUNDS))
 
 
 class _View:

@@ -93,20 +93,6 @@ def _check_choices(argv: list[str]) -> None:
             raise InputError(unknown_value(option, value, choices))
 
 
-def unknown_value(option: str, value: str, choices: Sequence[str]) -> str:
-    """The sentence about a value that is not among the choices.
-
-    Example:
-        >>> unknown_value("--mode", "dpeth", ("rgb", "depth"))
-        "--mode: needs one of rgb, depth, got 'dpeth'; did you mean depth?"
-    """
-    import difflib
-
-    near = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else "."
-    return f"{option}: needs one of {', '.join(choices)}, got {value!r}{hint}"
-
-
 def _fail(message: str, code: int) -> int:
     print(f"nf: {message}", file=sys.stderr)
     return code

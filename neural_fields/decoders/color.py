@@ -11,6 +11,11 @@ from neural_fields.ops import MlpSpec, spherical_harmonics
 N_HARMONICS = 16  # degree 4
 
 
+def color_spec(n_features: int, hidden: tuple[int, ...]) -> MlpSpec:
+    """The network of a `ColorHead`."""
+    return MlpSpec((n_features + N_HARMONICS, *hidden, 3), output="sigmoid")
+
+
 class ColorHead(nn.Module):
     """Features and a viewing direction to sRGB in [0, 1].
 
@@ -27,8 +32,7 @@ class ColorHead(nn.Module):
         self, n_features: int, hidden: tuple[int, ...], generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        widths = (n_features + N_HARMONICS, *hidden, 3)
-        self.mlp = Mlp(MlpSpec(widths, output="sigmoid"), generator)
+        self.mlp = Mlp(color_spec(n_features, hidden), generator)
 
     def forward(self, features: Tensor, directions: Tensor | None) -> Tensor:
         """Colours [n, 3] of features [n, n_features] seen along unit directions [n, 3].

@@ -69,14 +69,16 @@ def write_atomically(path: Path, data: bytes) -> None:
             stream.write(data)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        temporary = None
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
         reason = error.strerror or str(error)
         raise InputError(
             f"{path}: cannot write {len(data) / 1e6:.0f} MB there ({reason}); "
-            "choose another output with -o."
+            "choose another place."
         ) from error
+    finally:
+        if temporary is not None:  # also after Ctrl-C
+            os.unlink(temporary)
 
 
 def read_field_file(path: str | os.PathLike[str]) -> FieldFile:
@@ -104,11 +106,11 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if _KEY not in metadata:
         raise InputError(f"{path}: needs a .nf file, got safetensors of another program.")
     try:
-        header = json.loads(metadata[_KEY])
-    except ValueError as error:
+        header = json.loads(metadata[_KEY], parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: its description is not JSON ({error}).") from error
     version = header.get("format_version") if isinstance(header, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise InputError(f"{path}: its description names no format version.")
     if version > FORMAT_VERSION:
         raise InputError(
@@ -118,13 +120,23 @@ def _header(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     missing = [key for key in _ENTRIES if key not in header]
     if missing:
         raise InputError(f"{path}: its description lacks {', '.join(missing)}.")
+    for key in _ENTRIES:
+        if not isinstance(header[key], str if key == "kind" else dict):
+            raise InputError(f"{path}: {key} in its description is of the wrong type.")
     return dict(header)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _guess(path: Path) -> str:
     """What a file that is no safetensors file looks like; it is never unpickled."""
-    with path.open("rb") as stream:
-        start = stream.read(4)
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(4)
+    except OSError:
+        return "a file that cannot be read"
     if start[:2] == b"\x80\x02" or (start[:1] == b"\x80" and start[1:2] in b"\x03\x04\x05"):
         return "a pickle, which is never opened"
     if start == b"PK\x03\x04":
@@ -133,9 +145,17 @@ def _guess(path: Path) -> str:
 
 
 def tensor_of(
-    content: FieldFile, path: str | os.PathLike[str], name: str, shape: torch.Size | tuple[int, ...]
+    content: FieldFile,
+    path: str | os.PathLike[str],
+    name: str,
+    shape: torch.Size | tuple[int, ...],
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """A tensor of a file; raises InputError where it is missing, misshapen or not finite."""
+    """A tensor of a file.
+
+    Raises:
+        InputError: it is missing, of another shape or type, or not finite.
+    """
     tensor = content.tensors.get(name)
     if tensor is None:
         raise InputError(f"{path}: lacks the tensor {name}; fit the field again.")
@@ -143,6 +163,8 @@ def tensor_of(
         raise InputError(
             f"{path}: {name} needs shape {list(shape)} by its own config, got {list(tensor.shape)}."
         )
+    if dtype is not None and tensor.dtype != dtype:
+        raise InputError(f"{path}: {name} needs {dtype}, got {tensor.dtype}.")
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         raise InputError(f"{path}: {name} holds NaN or infinity; fit the field again.")
     return tensor

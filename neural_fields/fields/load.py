@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neural_fields.errors import InputError
 from neural_fields.fields.file import FieldFile, read_field_file, tensor_of, write_field_file
-from neural_fields.fields.radiance import RadianceConfig, RadianceField
+from neural_fields.fields.radiance import RadianceConfig, RadianceField, check_box
 
 
 def field_tensors(field: RadianceField) -> dict[str, Tensor]:
@@ -26,17 +26,20 @@ def build_field(content: FieldFile, path: str | os.PathLike[str]) -> RadianceFie
         raise InputError(f"{path}: needs a radiance field, got kind {content.kind!r}.")
     try:
         config = RadianceConfig.from_dict(content.config)
-        field = RadianceField(config)
-    except (TypeError, ValueError) as error:
+        check_box(config.box)
+        shapes = config.tensor_shapes()
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: its configuration is not usable: {error}") from error
-    with torch.no_grad():
-        for name, value in field.state_dict().items():
-            stored = tensor_of(content, path, f"field.{name}", value.shape)
-            value.copy_(stored)
-        words = tensor_of(content, path, "occupancy.words", field.occupancy.shape)
-        if words.dtype != torch.int64:
-            raise InputError(f"{path}: occupancy.words needs int64, got {words.dtype}.")
-        field.occupancy.copy_(words)
+    # All of this before the field is made: a hostile configuration asks for terabytes.
+    weights = {
+        name: tensor_of(content, path, f"field.{name}", shape, torch.float32)
+        for name, shape in shapes.items()
+    }
+    n_words = config.sampling.grid.n_words
+    words = tensor_of(content, path, "occupancy.words", (n_words,), torch.int64)
+    field = RadianceField(config)
+    field.load_state_dict(weights)
+    field.occupancy.copy_(words)
     return field
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neural_fields.decoders import ColorHead, Mlp
+from neural_fields.decoders.color import color_spec
 from neural_fields.encodings import HashConfig, HashEncoding
 from neural_fields.errors import InputError
 from neural_fields.ops import (
@@ -69,6 +70,22 @@ class Sampling:
     resolution: int = 128
     n_cascades: int = 1
 
+    def __post_init__(self) -> None:
+        MarchScene(  # raises where a number is out of range
+            box_min=(-1.0, -1.0, -1.0),
+            box_max=(1.0, 1.0, 1.0),
+            center=(0.0, 0.0, 0.0),
+            unit=1.0,
+            step=self.step,
+            grid=self.grid,
+            cone=self.cone,
+            max_step=self.max_step,
+            near=self.near_world,
+            max_samples=self.max_samples,
+        )
+        if not 0 <= self.stop <= 1:
+            raise InputError(f"config: stop needs a number in [0, 1], got {self.stop}.")
+
     @property
     def grid(self) -> OccupancySpec:
         """The shape of the occupancy grid."""
@@ -96,6 +113,20 @@ class RadianceConfig:
     trunk_hidden: tuple[int, ...] = (64,)
     color_hidden: tuple[int, ...] = (64, 64)
     sampling: Sampling = field(default_factory=Sampling)
+
+    @property
+    def trunk(self) -> MlpSpec:
+        """The network from the encoding to the features."""
+        return MlpSpec((self.encoding.spec.n_output, *self.trunk_hidden, self.n_features))
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of a field's parameters, without making any."""
+        grid = self.encoding.spec
+        return {
+            "encoding.table": (grid.n_entries, grid.n_features),
+            "trunk.params": (self.trunk.n_params,),
+            "color_head.mlp.params": (color_spec(self.n_features, self.color_hidden).n_params,),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -148,12 +179,11 @@ class RadianceField(nn.Module):
 
     def __init__(self, config: RadianceConfig, seed: int = 0) -> None:
         super().__init__()
-        _check_box(config.box)
+        check_box(config.box)
         generator = torch.Generator().manual_seed(seed)
         self.config = config
         self.encoding = HashEncoding(config.encoding, generator)
-        widths = (self.encoding.n_output, *config.trunk_hidden, config.n_features)
-        self.trunk = Mlp(MlpSpec(widths), generator)
+        self.trunk = Mlp(config.trunk, generator)
         self.color_head = ColorHead(config.n_features, config.color_hidden, generator)
         words = torch.full((config.sampling.grid.n_words,), -1, dtype=torch.int64)
         self.register_buffer("occupancy", words, persistent=False)
@@ -209,8 +239,9 @@ class RadianceField(nn.Module):
         """Density [n] per world length at world positions [n, 3]; 0 outside the box."""
         log_density = self.evaluate(Samples(positions), ("log_density",)).log_density
         assert log_density is not None
-        density: Tensor = log_density.exp() / self.unit
-        return density * self.inside(positions)
+        inside: Tensor = self.inside(positions)  # a product would turn overflow outside into NaN
+        density: Tensor = torch.where(inside, log_density.exp() / self.unit, 0.0)
+        return density
 
     def color(self, positions: Tensor, directions: Tensor | None = None) -> Tensor:
         """Colour [n, 3] at world positions [n, 3] seen along unit directions [n, 3]."""
@@ -251,7 +282,8 @@ class RadianceField(nn.Module):
         )
 
 
-def _check_box(box: tuple[Corner, Corner]) -> None:
+def check_box(box: tuple[Corner, Corner]) -> None:
+    """Raise InputError unless these are two finite corners, the lower one first."""
     low, high = box
     finite = all(math.isfinite(x) for x in (*low, *high))
     if not finite or not all(a < b for a, b in zip(low, high, strict=True)):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import FrameType
 from typing import Protocol
 
 from neural_fields.errors import TrainingError
@@ -28,6 +32,10 @@ class Trainer(Protocol):
 
     def step(self, progress: float) -> Report:
         """One update."""
+        ...
+
+    def check_finite(self) -> None:
+        """Raise TrainingError naming the first parameter that holds NaN or infinity."""
         ...
 
 
@@ -57,7 +65,8 @@ def run_loop(
         seconds: trained before, by the run that is resumed.
         on_step: called after every step.
         save: writes a checkpoint; called every `save_every_s` with the trained seconds, and once
-            more on Ctrl-C.
+            more on Ctrl-C. The first Ctrl-C waits for the step to end, so that what is written is
+            a state that an uninterrupted run passes through; a second one is not waited for.
         save_every_s: seconds between checkpoints.
 
     Returns:
@@ -68,11 +77,12 @@ def run_loop(
     """
     saved_at = seconds
     moment = Moment(trainer.step_number, seconds, budget.progress(trainer.step_number, seconds))
-    try:
-        while moment.progress < 1.0:
+    with _interrupts_noted() as interrupted:
+        while moment.progress < 1.0 and not interrupted.is_set():
             began = time.perf_counter()
             report = trainer.step(moment.progress)
             if not math.isfinite(report.loss):
+                trainer.check_finite()
                 raise TrainingError(
                     f"step {trainer.step_number}: the loss is {report.loss}; "
                     "try a lower learning rate."
@@ -87,8 +97,27 @@ def run_loop(
             moment = Moment(step, seconds, budget.progress(step, seconds))
             if on_step is not None:
                 on_step(moment, report)
-    except KeyboardInterrupt:
-        if save is not None:
+        if interrupted.is_set() and save is not None:
             save(seconds)
-        return moment, True
-    return moment, False
+    return moment, interrupted.is_set()
+
+
+@contextlib.contextmanager
+def _interrupts_noted() -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event; leaves alone what another thread or handler owns."""
+    noted = threading.Event()
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield noted
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if noted.is_set():
+            signal.default_int_handler(number, frame)
+        noted.set()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

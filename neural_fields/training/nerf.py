@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neural_fields.data.dataset import Dataset
-from neural_fields.errors import TrainingError
+from neural_fields.errors import InputError, TrainingError
 from neural_fields.fields import RadianceConfig, RadianceField
 from neural_fields.ops import (
     RadianceGradients,
@@ -76,10 +76,18 @@ class NerfTrainer:
         self.options = options or NerfOptions()
         self.seed = seed
         self.field = RadianceField(config, seed)
-        self.grid = OccupancyGrid(self.field, visible_cells(self.field, data), seed)
         spec = self.field.fused_spec()
         if spec is None:
-            raise TrainingError("fit nerf: this configuration has no fused form.")
+            raise InputError(
+                "fit nerf: needs widths and features in multiples of 16, got a configuration "
+                "without a fused form."
+            )
+        self.grid = OccupancyGrid(self.field, visible_cells(self.field, data), seed)
+        if self.grid.n_candidates == 0:
+            raise InputError(
+                "fit nerf: needs images that show something of the scene box, but all of it is "
+                "transparent or out of sight; check the alpha channel and the poses."
+            )
         self._spec = spec
         self.parameters = {
             "encoding.table": self.field.encoding.table,
@@ -94,15 +102,21 @@ class NerfTrainer:
         self.step_number = 0
         self.n_rays = 4096
         self.n_samples = 0  # over the whole run
+        self._used = None if data.masks is None else data.masks.view(-1).nonzero()[:, 0].int()
         self._batch = _Batch(self.options.batch_samples * 3 // 2, self.field.encoding.n_output)
 
     def step(self, progress: float) -> StepReport:
-        """One update of all parameters; `progress` in [0, 1] sets the learning rate."""
+        """One update of all parameters; `progress` in [0, 1] sets the learning rate.
+
+        Nothing is updated where the loss is not finite.
+        """
         if self.step_number % self.options.grid_every == 0 and self.step_number > 0:
             self._update_grid()
         rays = self._draw_rays()
         loss, mse, n_used, n_samples = self._gradients(rays)
         self.step_number += 1
+        if not math.isfinite(loss):
+            return StepReport(loss, mse, n_used, n_samples)
         rate = self.options.learning_rate * self.options.final_rate**progress
         for state in self.adam.values():
             state.step(rate, self.step_number)
@@ -120,13 +134,14 @@ class NerfTrainer:
     def _draw_rays(self) -> _Rays:
         generator = torch.Generator().manual_seed(_stream(self.seed, self.step_number))
         n, cameras = self.n_rays, self.data.cameras
-        ids = torch.randint(len(self.data), (n,), generator=generator)
-        rows = torch.randint(cameras.height, (n,), generator=generator)
-        columns = torch.randint(cameras.width, (n,), generator=generator)
+        per_image = cameras.height * cameras.width
+        n_pixels = len(self.data) * per_image if self._used is None else self._used.numel()
+        index = torch.randint(n_pixels, (n,), generator=generator)
+        if self._used is not None:
+            index = self._used[index].long()
+        ids, pixel = index // per_image, index % per_image
+        rows, columns = pixel // cameras.width, pixel % cameras.width
         noise = torch.rand(n, 4, generator=generator)  # jitter and background
-        if self.data.masks is not None:
-            used = self.data.masks[ids, rows, columns]
-            ids, rows, columns, noise = ids[used], rows[used], columns[used], noise[used]
         origins, directions = cameras.rays(ids, torch.stack([columns, rows], 1).float() + 0.5)
         color, alpha = self.data.pixels(ids, torch.stack([rows, columns], 1))
         background = noise[:, 1:].contiguous()

@@ -19,7 +19,7 @@ def visible_cells(field: RadianceField, data: Dataset) -> Tensor:
     """Cells of the box that some camera sees and that no silhouette excludes: bool [cells].
 
     With alpha, a cell is excluded as soon as one image shows only transparent pixels around it;
-    the cell's whole diameter and one pixel more count as around it.
+    the cell's whole diameter and one pixel more count as around it, and have to be in the image.
     """
     visible = cells_in_box(field)
     centers, radii = cell_centers(field), cell_sizes(field) * (math.sqrt(3) / 2)
@@ -47,10 +47,12 @@ def _look(
         return inside, torch.zeros_like(inside)
     focal = float(data.cameras.focal[camera].max())
     near = float((depth - radii)[inside].clamp(min=1e-6).min())
-    radius = math.ceil(float(radii[inside].max()) * focal / near) + 1
+    slant = math.hypot(1, math.hypot(width, height) / focal)  # spheres are longer in the corners
+    radius = math.ceil(float(radii[inside].max()) * focal * slant / near) + 1
     if radius > max(width, height) // 4:  # cells as large as the picture: no decision
         return inside, torch.zeros_like(inside)
     opaque = (data.images[camera, :, :, 3] > 0).float()[None, None]
-    around = functional.max_pool2d(opaque, 2 * radius + 1, stride=1, padding=radius)[0, 0]
+    opaque = functional.pad(opaque, [radius] * 4, value=1.0)  # beyond the border is unknown
+    around = functional.max_pool2d(opaque, 2 * radius + 1, stride=1)[0, 0]
     rows, columns = row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()
     return inside, inside & (around[rows, columns] == 0)

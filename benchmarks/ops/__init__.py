@@ -1,0 +1,1 @@
+"""One benchmark per native operation, in files of the operation's name."""
