@@ -9,6 +9,7 @@ samples: none is dropped on either side, and both do the same work.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def xavier(widths: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Flat matrices without biases."""
     parts = [
         (2 * torch.rand(n_out * n_in, generator=generator) - 1) * math.sqrt(6 / (n_in + n_out))
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True)
+        for n_in, n_out in itertools.pairwise(widths)
     ]
     return torch.cat(parts)
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from neural_fields.benchmarks import limits
+from torch import Tensor
+
 from neural_fields import _core
 
 Arm = Callable[[], object]
+Bar = Mapping[str, float | str]
 
 
 @dataclass(frozen=True)
@@ -67,5 +71,22 @@ class Case:
     eager: Arm | None = None
     compiled: Arm | None = None
     limit: Callable[[], float] | None = None
-    bar: Mapping[str, float | str] | None = None
+    bar: Bar | None = None
     peers: Mapping[str, Arm] = field(default_factory=dict)
+
+
+def gradient_arms(
+    function: Callable[[Tensor], Tensor], inputs: Tensor, grad_output: Tensor
+) -> tuple[Arm, Arm]:
+    """The gradient of a function's only input: autograd's, and a compiled one."""
+    leaf = inputs.clone().requires_grad_()
+    output = function(leaf)
+
+    def gradient(inputs: Tensor, grad_output: Tensor) -> object:
+        return torch.func.vjp(function, inputs)[1](grad_output)
+
+    compiled = torch.compile(gradient, fullgraph=True)
+    return (
+        lambda: torch.autograd.grad(output, leaf, grad_output, retain_graph=True),
+        lambda: compiled(inputs, grad_output),
+    )

@@ -40,7 +40,7 @@ def drjit_hash_grid(
                 spec.n_dims,
                 n_levels=spec.n_levels,
                 n_features_per_level=spec.n_features,
-                hashmap_size=spec.n_features << spec.log2_table_size,  # counts numbers
+                hashmap_size=1 << spec.log2_table_size,  # entries, whatever its text says
                 base_resolution=spec.base_resolution,
                 per_level_scale=spec.growth,
             )

@@ -5,33 +5,38 @@ harmonics of degree 4, network [32, 64, 64, 3], packed compositing, Huber loss, 
 speed is compared with, so it is written for speed; the naive oracles are elsewhere
 (`neural_fields.ops.reference`).
 
-What was measured for each part (65,536 samples along rays, float32, 8 x 4 grid, one thread of a
-Zen 4 core, milliseconds of processor time; other choices as a multiple of the one taken):
+What was measured for each part, on the batch of `nf bench` (65,536 samples along rays, float32,
+8 x 4 grid), in milliseconds of processor time on one thread of a Zen 4 core, which other work on
+the machine hardly disturbs. Other choices are multiples of the one taken:
 
-- Pieces of whole rays with about 4,096 samples go through everything, because temporaries of a few
-  megabytes stay in the cache and are not fetched anew from the system: corners 20 ms, 2.3 times that
-  for the whole batch at once; networks, compositing and backward 67 ms, 1.4 times that at once.
-- Corners: numbers of one kind contiguous over the points of a piece, all levels in one computation,
-  int32 with wrap-around. With the corners innermost 4.6 times, with int64 14 times as long.
-- Lookup: `embedding_bag` with a weight per corner 22 ms. A sparse matrix product 1 time,
-  `index_select` or `embedding` and a weighted sum 3.5 times, indexing 5 times as long. int64 indices
-  cost the same.
-- Table gradient: `index_add_` of pairs of features as complex numbers, in place into one dense
-  gradient, 67 ms. Of rows 2.4 times, `scatter_add_` 2.3, `put_` 2, `index_put_` 3.2, autograd of
-  `embedding` 10, of `embedding_bag` 14 times as long; sorting the indices alone takes 3.5 times.
-- Compositing: a float64 running sum over the piece, less its value at the ray's first sample; a
-  second for ray sums (`segment_reduce`) is as fast as `index_add`.
-- Adam: `fused=True` over all numbers 12 ms; `foreach=True` 9 times. Finding the touched entries costs
-  more than it saves.
-- `torch.compile`: one graph without breaks for all that follows the lookup saves a tenth; the corners
-  take as long as eager ones. Lookup and table gradient stay as they are: compiled lookups take 3.8
-  times, compiled scatters (atomic additions) 6 times as long.
+- Corners, 21 ms: numbers of one kind contiguous over the points, all levels in one computation,
+  int32 with wrap-around. int64 takes 1.4 times as long, corners innermost 3.9 times.
+- Lookup, 24 ms: `embedding_bag` with a weight per corner. A sparse matrix product takes 0.8 to 1
+  times as long, `bmm` of gathered rows 3.1, `index_select` or `embedding` and a weighted sum 3.2,
+  plain indexing 5.8; int64 indices 1.05.
+- Networks, compositing, loss and their backward, 74 ms: samples go through everything in pieces of
+  whole rays that stay in the cache. 8,192 at a time are best; 4,096 take 1.2 times as long, 1,024
+  1.4 times, all at once 1.2 times.
+- Table gradient, 78 ms: `index_add_` of pairs of features as complex numbers, in place into one
+  dense gradient. Adding rows takes 2.1 times as long, `scatter_add_` 2.1, `index_put_` 1.9, `put_`
+  2.2. Lookup and gradient by autograd take 3.9 times (indexing), 4.4 (`embedding_bag`) or 5.3
+  (`embedding`) what the two take here. Sorting the indices first costs 0.5 to 1.4 times all of it
+  before anything is added. Only these additions use a single thread.
+- Adam, 9 ms with clearing the gradient: `fused=True` over all numbers. `foreach=True` takes 7 times
+  as long, gathering and updating only the touched entries (a third of them here) 8 times.
+- `torch.compile`: one graph without breaks of what follows the lookup takes 0.8 to 0.9 times as
+  long as eager. Compiled corners take as long as eager ones, compiled lookups (all in one loop) 4
+  times, compiled scatters (atomic additions) several times as long, so these three stay eager.
+
+Compositing is a float64 running sum over the piece, less its value at the ray's first sample, so
+that no ray is padded; summing rays by `segment_reduce` is as fast as by `index_add`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +44,7 @@ from torch import Tensor
 
 from neural_fields.ops import HashGridSpec, huge_pages_empty
 
-PIECE_SAMPLES = 4096
+PIECE_SAMPLES = 8192
 HUBER = 0.1
 _MAX_THICKNESS = 100.0  # lets no light through, and keeps the running sum exact enough
 
@@ -165,14 +170,15 @@ class _Density(torch.autograd.Function):
     """exp(x), whose derivative is taken at x in [-15, 15] (instant-ngp)."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return x.exp()
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> Tensor:  # type: ignore[override]
-        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grad * x.clamp(-15, 15).exp()
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        slope: Tensor = x.clamp(-15, 15).exp()
+        return grad * slope
 
 
 def spherical_harmonics(directions: Tensor) -> Tensor:
@@ -289,7 +295,7 @@ class RadianceBaseline:
 
 def _matrices(params: Tensor, widths: tuple[int, ...]) -> list[Tensor]:
     shapes = list(zip(widths[1:], widths[:-1], strict=True))
-    parts = params.split([n_out * n_in for n_out, n_in in shapes])
+    parts = torch.split(params, [n_out * n_in for n_out, n_in in shapes])
     return [
         part.clone().view(shape).requires_grad_() for part, shape in zip(parts, shapes, strict=True)
     ]
@@ -316,7 +322,7 @@ def _ray_colors(
     hidden = F.relu(F.linear(torch.cat((latent, harmonics), 1), color_in))
     hidden = F.relu(F.linear(hidden, color_hidden))
     color = F.linear(hidden, color_out).sigmoid()
-    density: Tensor = _Density.apply(latent[:, 0])
+    density: Tensor = _Density.apply(latent[:, 0])  # type: ignore[no-untyped-call]
     values = composite(offsets, t_starts, t_ends, density, color)
     return values[:, :3] + (1 - values[:, 3:]) * background
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 from neural_fields.benchmarks.batch import fresh_field, stored_batch
-from neural_fields.benchmarks.case import Case, Sizes
+from neural_fields.benchmarks.case import Bar, Case, Sizes
 from neural_fields.benchmarks.peers import drjit_hash_grid
 from neural_fields.benchmarks.torch_baseline import PIECE_SAMPLES, Grid
 from torch import Tensor
@@ -15,7 +15,10 @@ from neural_fields import _core
 from neural_fields.ops import HashGridSpec, huge_pages_empty
 
 LINE_BYTES = 64
-_SHARE = {"claim": "random 64-byte lines at three quarters of the machine's rate"}
+_SHARE: Bar = {
+    "claim": "random 64-byte lines at three quarters of the machine's rate",
+    "share_of_limit": 0.75,
+}
 
 
 def cases(sizes: Sizes) -> Iterator[Case]:
@@ -69,7 +72,7 @@ class _Bench:
 
     def forward(self, variant: str, positions: Tensor, sizes: Sizes) -> Case:
         output = torch.empty(len(positions), self.spec.n_output)
-        pieces = positions.split(PIECE_SAMPLES)
+        pieces = torch.split(positions, PIECE_SAMPLES)
 
         def limit() -> float:
             lines = lines_per_point(self.grid, positions[:16384], self.spec.n_features)
@@ -83,13 +86,19 @@ class _Bench:
             eager=lambda: torch.cat([self._features(piece) for piece in pieces]),
             compiled=lambda: torch.cat([self.compiled_features(piece) for piece in pieces]),
             limit=limit,
-            bar=None if variant else {**_SHARE, "share_of_limit": 0.75},
+            bar=None if variant else _SHARE,
             peers=drjit_hash_grid(self.spec, positions, backward=False),
         )
 
     def backward(self, variant: str, positions: Tensor) -> Case:
         grad_output = torch.randn(len(positions), self.spec.n_output)
-        pieces = list(zip(positions.split(PIECE_SAMPLES), grad_output.split(PIECE_SAMPLES), strict=True))
+        pieces = list(
+            zip(
+                torch.split(positions, PIECE_SAMPLES),
+                torch.split(grad_output, PIECE_SAMPLES),
+                strict=True,
+            )
+        )
 
         def eager() -> None:
             for piece, grad in pieces:
@@ -118,7 +127,7 @@ class _Bench:
             _core.hash_grid_backward_table(self.shape, output, positions, self.grad)
 
         def eager() -> None:
-            for piece in positions.split(PIECE_SAMPLES):
+            for piece in torch.split(positions, PIECE_SAMPLES):
                 corners = self.grid.corners(piece)
                 features = self.grid.lookup(self.table, *corners)
                 self.grid.add_gradient(self.grad, *corners, features)

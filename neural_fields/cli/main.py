@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import functools
+import inspect
+import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from neural_fields import __version__
 from neural_fields.cli.commands import CHOICES, COMMANDS
+from neural_fields.cli.output import check_json_target, unknown_value
 from neural_fields.errors import InputError, TrainingError
 
 EXIT_OUR_FAULT, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -29,15 +36,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(argv: list[str]) -> int:
     """Run `nf` with these arguments and return its exit code."""
-    import tyro
-
     try:
         name, rest = _command(argv)
         if name is None:
             print(_overview())
             return 0
-        _check_choices(rest)
-        result = tyro.cli(COMMANDS[name], prog=f"nf {name}", args=rest)
+        _check_environment()
+        _check_options(name, rest)
+        result = _parsed(name, rest)()
     except InputError as error:
         return _fail(str(error), EXIT_INPUT)
     except TrainingError as error:
@@ -58,6 +64,8 @@ def _command(argv: list[str]) -> tuple[str | None, list[str]]:
         name = " ".join(words[:count])
         if len(words) >= count and name in COMMANDS:
             return name, argv[count:]
+    if {"-h", "--help"} & set(argv) and not {*words} - {name.split()[0] for name in COMMANDS}:
+        return None, []
     if not words:
         if argv and argv[0] == "--version":
             print(f"neural_fields {__version__}")
@@ -69,7 +77,7 @@ def _command(argv: list[str]) -> tuple[str | None, list[str]]:
         if len(words) == 1:
             raise InputError(f"nf {words[0]}: needs one of {', '.join(inside)} after it.")
         raise InputError(unknown_value(f"nf {words[0]}", words[1], inside))
-    raise InputError(unknown_value("nf", words[0], [*COMMANDS]))
+    raise InputError(unknown_value("command", words[0], [*COMMANDS]))
 
 
 def _overview() -> str:
@@ -80,17 +88,59 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _check_choices(argv: list[str]) -> None:
-    """Refuse an unknown value of an option that has a list of them, naming the nearest."""
+def _check_environment() -> None:
+    """The native core reads these when it is first used, which is late for a sentence."""
+    threads = os.environ.get("NF_NUM_THREADS")
+    if threads and not (threads.isdecimal() and int(threads) > 0):
+        raise InputError(f"NF_NUM_THREADS: needs a positive whole number, got {threads!r}.")
+    if os.environ.get("NF_ISA"):
+        from neural_fields import _core
+
+        try:
+            _core.active_isa()
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+
+def _check_options(name: str, argv: list[str]) -> None:
+    """Refuse unknown options and unknown words after them, naming the nearest."""
+    parameters = inspect.signature(COMMANDS[name]).parameters
+    options = ["--" + parameter.replace("_", "-") for parameter in parameters]
     for index, word in enumerate(argv):
         option, equals, value = word.partition("=")
-        choices = CHOICES.get(option)
-        if choices is None:
-            continue
+        if option.startswith("--") and option.replace("_", "-") not in [*options, "--help"]:
+            near = difflib.get_close_matches(option, options, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else "."
+            raise InputError(f"{name}: has no option {option}{hint} See nf {name} --help.")
         if not equals:
             value = argv[index + 1] if index + 1 < len(argv) else ""
-        if value not in choices:
-            raise InputError(unknown_value(option, value, choices))
+        if option in CHOICES and value not in CHOICES[option]:
+            raise InputError(unknown_value(option, value, CHOICES[option]))
+        if option == "--json":
+            check_json_target(value)
+
+
+def _parsed(name: str, argv: list[str]) -> Callable[[], Any]:
+    """The command with its arguments, to be called; what tyro says of mistakes is one sentence."""
+    import tyro
+
+    @functools.wraps(COMMANDS[name])
+    def later(*args: Any, **options: Any) -> Callable[[], Any]:
+        return functools.partial(COMMANDS[name], *args, **options)
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            call: Callable[[], Any] = tyro.cli(later, prog=f"nf {name}", args=argv)
+    except SystemExit as stop:
+        if not stop.code:  # --help
+            return lambda: 0
+        # A box whose first line is a title; a blank line or a rule ends the sentence.
+        lines = [line.strip("│╭╮╰╯ ") for line in said.getvalue().splitlines()[1:]]
+        ends = [i for i, line in enumerate(lines) if not line.strip("─")]
+        sentence = " ".join(lines[: ends[0] if ends else None]).rstrip(".")
+        raise InputError(f"{sentence}; see nf {name} --help.") from None
+    return call
 
 
 def _fail(message: str, code: int) -> int:

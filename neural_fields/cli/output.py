@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json as json_module
 import math
 import sys
@@ -15,14 +16,32 @@ from neural_fields.fields.file import write_atomically
 
 
 def emit_json(target: str | None, result: dict[str, Any]) -> None:
-    """Put one JSON object on the named file or, for `-`, on stdout; None does nothing."""
+    """Put one JSON object on the named file or, for `-`, on stdout; None does nothing.
+
+    JSON has no infinity (the PSNR of equal images): such numbers become null.
+    """
     if target is None:
         return
-    text = json_module.dumps(result, indent=2, allow_nan=False, default=str) + "\n"
+    text = json_module.dumps(_finite(result), indent=2, allow_nan=False, default=str) + "\n"
     if target == "-":
         sys.stdout.write(text)
     else:
         write_atomically(Path(target), text.encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check_json_target(target: str) -> None:
+    """Refuse, before any work is done, a file that `emit_json` could not write."""
+    path = Path(target)
+    if target != "-" and (not path.parent.is_dir() or path.is_dir()):
+        raise InputError(f"--json {target}: needs a file name in a folder that exists, or -.")
 
 
 def say(message: str, json: str | None = None) -> None:
@@ -52,8 +71,6 @@ def unknown_value(option: str, value: str, choices: Sequence[str]) -> str:
         >>> unknown_value("--mode", "dpeth", ("rgb", "depth"))
         "--mode: needs one of rgb, depth, got 'dpeth'; did you mean depth?"
     """
-    import difflib
-
     near = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else "."
     return f"{option}: needs one of {', '.join(choices)}, got {value!r}{hint}"

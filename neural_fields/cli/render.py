@@ -45,9 +45,12 @@ def render(
 
     if sum(source is not None for source in (orbit, cameras, data)) != 1:
         raise InputError("render: needs exactly one of --orbit, --cameras and --data.")
+    if fps is not None and not 0 < fps <= 1000:
+        raise InputError(f"--fps: needs a number above 0 and up to 1000, got {fps}.")
+    pixels = parse_size(size)
     content = read_field_file(field)
     radiance = build_field(content, field)
-    path: CameraPath = plan(content, radiance, orbit, cameras, data, split, parse_size(size))
+    path: CameraPath = plan(content, radiance, orbit, cameras, data, split, pixels)
     background = tuple(content.scene.get("background") or (0.0, 0.0, 0.0))
     writer = Writer(output, fps or path.fps or 30.0)
     bar = Bar(len(path.names), "views")

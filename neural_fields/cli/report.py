@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from neural_fields.fields import FieldFile, RadianceField
     from neural_fields.rendering.volume import Rendered
 
-ERROR_SCALE = 0.1  # mean absolute difference that the last colour of the error map stands for
+ERROR_SCALE = 0.2  # mean absolute difference that the last colour of the error map stands for
 _TURN_SIDE, _TURN_FPS = 320, 24.0
 
 

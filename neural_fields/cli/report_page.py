@@ -121,7 +121,7 @@ def _overview(report: Report) -> str:
     if report.video is None:
         turn = f'<p class="note">no turntable: {escape(report.no_video)}</p>'
     else:
-        turn = f'<video loop autoplay muted playsinline controls src="{report.video}"></video>'
+        turn = f'<video loop autoplay muted playsinline src="{report.video}"></video>'
     return f'<section class="overview"><div>{turn}</div><dl class="cards">{tiles}</dl></section>'
 
 

@@ -31,17 +31,16 @@ code, pre { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monosp
 .card dt { color: var(--soft); font-size: 13px; }
 .card dd { margin: 2px 0 0; font-size: 28px; font-weight: 650; letter-spacing: -0.02em; }
 .card small { font-size: 15px; font-weight: 500; color: var(--soft); letter-spacing: 0; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; margin: 0 -4px; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; font-weight: 400; }
 .views { min-width: 760px; table-layout: fixed; }
-.views th { color: var(--soft); font-size: 13px; font-weight: 600; padding: 0 8px 6px 0; }
-.views td { padding: 0 8px 14px 0; }
-.views td:last-child { padding-right: 0; }
+.views th { color: var(--soft); font-size: 13px; font-weight: 600; padding: 0 4px 6px; }
+.views td { padding: 0 4px 14px; }
 .views img { display: block; width: 100%; border-radius: 6px; border: 1px solid var(--line); }
 .legend { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 10px; font-size: 13px;
   margin-top: 4px; }
-.legend span { color: var(--soft); flex: 0 0 410px; max-width: 100%; }
+.legend span { color: var(--soft); flex: 0 0 470px; max-width: 100%; }
 .legend b { font-weight: 500; }
 .legend i { width: 200px; height: 12px; border-radius: 3px; border: 1px solid var(--line); }
 .charts { display: grid; grid-template-columns: 1fr 1fr; gap: 32px; }

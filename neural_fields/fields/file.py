@@ -73,8 +73,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"{path}: cannot write {len(data) / 1e6:.0f} MB there ({reason}); "
-            "choose another place."
+            f"{path}: cannot write {len(data) / 1e6:.0f} MB there ({reason}); choose another place."
         ) from error
     finally:
         if temporary is not None:  # also after Ctrl-C

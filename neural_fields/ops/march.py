@@ -94,7 +94,7 @@ def native_scene(module: ModuleType, scene: MarchScene) -> _core.MarchScene:
 
 
 def march(
-    scene: MarchScene | _core.MarchScene,
+    scene: MarchScene,
     words: Tensor,
     origins: Tensor,
     directions: Tensor,
@@ -103,7 +103,7 @@ def march(
     """List the steps of every ray whose midpoint lies in an occupied cell of the box.
 
     Args:
-        scene: the box, the steps and the shape of the grid; or the core's own form of it.
+        scene: the box, the steps and the shape of the grid.
         words: [scene.grid.n_words] int64, as `occupancy_words` makes them.
         origins: [n_rays, 3] float32, world.
         directions: [n_rays, 3] float32, unit vectors (not checked). A ray that is not finite, or
@@ -133,7 +133,7 @@ def march(
         tensor([1.0000, 1.5000, 2.0000, 2.5000])
     """
     module = native("march", origins)
-    shape = native_scene(module, scene) if isinstance(scene, MarchScene) else scene
+    shape = native_scene(module, scene)
     inputs = (
         words.contiguous(),
         origins.detach().contiguous(),

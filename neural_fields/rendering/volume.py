@@ -61,7 +61,7 @@ def render_rays(field: RadianceField, origins: Tensor, directions: Tensor) -> Re
 
 def _render_by_ops(field: RadianceField, origins: Tensor, directions: Tensor) -> Rendered:
     parts = []
-    for begin in range(0, origins.shape[0], 8192):
+    for begin in range(0, max(origins.shape[0], 1), 8192):  # once for no rays at all
         o, d = origins[begin : begin + 8192], directions[begin : begin + 8192]
         samples = march(field.march_scene(), field.occupancy, o, d)
         counts = samples.offsets.diff()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from neural_fields.data.dataset import Dataset
 from neural_fields.errors import InputError, TrainingError
 from neural_fields.fields import RadianceConfig, RadianceField
 from neural_fields.ops import (
+    MarchScene,
     RadianceGradients,
     RadianceSamples,
     radiance_sample,
@@ -36,16 +37,18 @@ class NerfOptions:
         grid_every: steps between occupancy updates.
         grid_decay: decay of an evaluated cell's old estimate.
         grid_points: most cells that one update evaluates.
+        coarse_step: factor on the sampling step at the start; it falls to 1 at half the budget.
     """
 
     batch_samples: int = 1 << 15
-    learning_rate: float = 2e-2
+    learning_rate: float = 3e-2
     final_rate: float = 0.01
     huber: float = 0.1
     l2: float = 1e-6
     grid_every: int = 16
     grid_decay: float = 0.9
     grid_points: int = 1 << 18
+    coarse_step: float = 8.0
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class NerfTrainer:
         if self.step_number % self.options.grid_every == 0 and self.step_number > 0:
             self._update_grid()
         rays = self._draw_rays()
-        loss, mse, n_used, n_samples = self._gradients(rays)
+        loss, mse, n_used, n_samples = self._gradients(rays, self._scene(progress))
         self.step_number += 1
         if not math.isfinite(loss):
             return StepReport(loss, mse, n_used, n_samples)
@@ -130,6 +133,16 @@ class NerfTrainer:
         share = math.ceil(self.grid.n_candidates / self.options.grid_points)
         index = self.step_number // self.options.grid_every
         self.grid.update(index, share, self.options.grid_decay**share)
+
+    def _scene(self, progress: float) -> MarchScene:
+        """Longer steps at first: more rays for the same samples while detail is still missing."""
+        scene = self.field.march_scene()
+        # In sixteenths of an octave, so that few distinct scenes are made.
+        octaves = math.log2(self.options.coarse_step) * max(0.0, 1 - 2 * progress)
+        factor = 2.0 ** (round(octaves * 16) / 16)
+        return replace(
+            scene, step=scene.step * factor, max_step=max(scene.max_step, scene.step * factor)
+        )
 
     def _draw_rays(self) -> _Rays:
         generator = torch.Generator().manual_seed(_stream(self.seed, self.step_number))
@@ -149,18 +162,13 @@ class NerfTrainer:
         return _Rays(origins, directions, noise[:, 0].contiguous(), target, background)
 
     @torch.no_grad()
-    def _gradients(self, rays: _Rays) -> tuple[float, float, int, int]:
+    def _gradients(self, rays: _Rays, scene: MarchScene) -> tuple[float, float, int, int]:
         """Leave all gradients in the optimiser states; loss, mse, rays and samples used."""
         batch, field, n = self._batch, self.field, rays.origins.shape[0]
         offsets = torch.empty(n + 1, dtype=torch.int64)
         samples = RadianceSamples(offsets, batch.t_starts, batch.t_ends, batch.positions)
         n_used = radiance_sample(
-            field.march_scene(),
-            field.occupancy,
-            rays.origins,
-            rays.directions,
-            rays.jitter,
-            samples,
+            scene, field.occupancy, rays.origins, rays.directions, rays.jitter, samples
         )
         loss, color = torch.empty(n), torch.empty(n, 3)
         table, trunk, head = self.adam.values()

@@ -2,19 +2,27 @@
 
 import pytest
 import torch
-from neural_fields.benchmarks.torch_baseline import Batch, Grid, RadianceBaseline
+from neural_fields.benchmarks.torch_baseline import (
+    Batch,
+    Grid,
+    RadianceBaseline,
+    spherical_harmonics,
+)
 
 from neural_fields import _core
 from neural_fields.ops import HashGridSpec, hash_grid
 from neural_fields.ops import spherical_harmonics as native_harmonics
-from neural_fields.benchmarks.torch_baseline import spherical_harmonics
 
 # Positions are rounded at 2^-24 of 60 cells; sums of up to 64 products through three layers.
 TOLERANCE = 1e-4
 
 SPECS = {
-    "8x4": HashGridSpec(n_levels=8, n_features=4, log2_table_size=9, finest_resolution=64, base_resolution=4),
-    "16x2": HashGridSpec(n_levels=16, n_features=2, log2_table_size=9, finest_resolution=64, base_resolution=4),
+    "8x4": HashGridSpec(
+        n_levels=8, n_features=4, log2_table_size=9, finest_resolution=64, base_resolution=4
+    ),
+    "16x2": HashGridSpec(
+        n_levels=16, n_features=2, log2_table_size=9, finest_resolution=64, base_resolution=4
+    ),
 }
 
 

@@ -11,7 +11,12 @@ namespace {
 template <class T>
 NF_INLINE void update_block(const AdamArgs<T>& args, T rate, std::int64_t begin, int n) {
   T *p = args.params + begin, *g = args.grads + begin, *m = args.first + begin, *v = args.second + begin;
-  for (int i = 0; i < n; ++i) adam_number(args, rate, g[i], p + i, m + i, v + i);
+  for (int i = 0; i < n; ++i) {
+    const AdamNumber<T> next = adam_number(args, rate, g[i], p[i], m[i], v[i]);
+    p[i] = next.param;
+    m[i] = next.first;
+    v[i] = next.second;
+  }
   if (args.clear) std::memset(g, 0, sizeof(T) * static_cast<std::size_t>(n));
 }
 

@@ -21,7 +21,10 @@ __global__ void adam_kernel(const __grid_constant__ AdamArgs<T> args, T rate) {
   __syncwarp();  // all threads of the block have read its byte before it is cleared
   if (!visit) return;
   if (args.touched != nullptr && i % kAdamBlock == 0) args.touched[i / kAdamBlock] = 0;
-  adam_number(args, rate, args.grads[i], args.params + i, args.first + i, args.second + i);
+  const AdamNumber<T> next = adam_number(args, rate, args.grads[i], args.params[i], args.first[i], args.second[i]);
+  args.params[i] = next.param;
+  args.first[i] = next.first;
+  args.second[i] = next.second;
   if (args.clear) args.grads[i] = 0;
 }
 

@@ -43,17 +43,20 @@ T adam_rate(const AdamArgs<T>& args) {
   return static_cast<T>(static_cast<double>(args.rate) * correction);
 }
 
-// One number p with its gradient and moments. No branches, so that loops over it become lanes.
 template <class T>
-NF_HD void adam_number(const AdamArgs<T>& args, T rate, T grad, T* p, T* m, T* v) {
+struct AdamNumber {
+  T param, first, second;
+};
+
+// The next value of a number and of its moments. No branches, so that loops over it become lanes.
+template <class T>
+NF_HD AdamNumber<T> adam_number(const AdamArgs<T>& args, T rate, T grad, T param, T first, T second) {
   const bool keep = args.skip_zero && grad == 0;
-  const T gradient = grad + args.l2 * *p;
-  const T mean = args.beta1 * *m + (1 - args.beta1) * gradient;
-  const T square = args.beta2 * *v + (1 - args.beta2) * gradient * gradient;
-  const T moved = *p - rate * mean / (std::sqrt(square) + args.eps);
-  *p = keep ? *p : moved;
-  *m = keep ? *m : mean;
-  *v = keep ? *v : square;
+  const T gradient = grad + args.l2 * param;
+  const T mean = args.beta1 * first + (1 - args.beta1) * gradient;
+  const T square = args.beta2 * second + (1 - args.beta2) * gradient * gradient;
+  const T moved = param - rate * mean / (std::sqrt(square) + args.eps);
+  return {keep ? param : moved, keep ? first : mean, keep ? second : square};
 }
 
 NF_END

@@ -1,0 +1,35 @@
+"""`nf` with networks so small that a run takes seconds: imported by tests, or run as `nf`."""
+
+import sys
+from dataclasses import replace
+
+import neural_fields.fit
+from neural_fields.cli.main import main
+from neural_fields.encodings import HashConfig
+from neural_fields.training import presets
+
+
+def small_setup(data, preset="default"):
+    config, options = presets.radiance_setup(data, preset)
+    sampling = config.sampling
+    coarser = 128 / (4 * 16)
+    return (
+        replace(
+            config,
+            encoding=HashConfig(log2_table_size=12, base_resolution=8, finest_resolution=64),
+            trunk_hidden=(32,),
+            color_hidden=(32,),
+            sampling=replace(
+                sampling,
+                resolution=32,
+                step=sampling.step * 2 * coarser,
+                max_step=sampling.max_step * 2 * coarser,
+            ),
+        ),
+        replace(options, batch_samples=4096),
+    )
+
+
+if __name__ == "__main__":
+    neural_fields.fit.radiance_setup = small_setup
+    main(sys.argv[1:])

@@ -1,0 +1,276 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from small_nf import small_setup
+
+import neural_fields.fit
+from neural_fields import InputError, TrainingError, _core, evaluate
+from neural_fields.data.dataset import load_dataset
+from neural_fields.fields import read_field_file
+from neural_fields.rendering.occupancy import cell_sizes
+from neural_fields.rendering.volume import render_view
+from neural_fields.training.nerf import NerfTrainer
+from neural_fields.training.visibility import visible_cells
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(neural_fields.fit, "radiance_setup", small_setup)
+
+
+def make_trainer(data, seed=0, **options):
+    config, training = small_setup(data)
+    return NerfTrainer(config, data, dataclasses.replace(training, **options), seed)
+
+
+def train(trainer, n):
+    for _ in range(n):
+        trainer.step(trainer.step_number / 100)
+    return trainer
+
+
+def state(trainer):
+    averages = {f"average.{name}": value.value for name, value in trainer.averages.items()}
+    return {**trainer.checkpoint_tensors(), **averages, "words": trainer.field.occupancy}
+
+
+def assert_equal_states(a, b):
+    assert a.checkpoint_state() == b.checkpoint_state()
+    for name, value in state(a).items():
+        assert torch.equal(value, state(b)[name]), name
+
+
+def test_it_learns(scene, tmp_path):
+    """300 steps reach 21.5 dB here; a field of one colour scores 9 dB."""
+    run = neural_fields.fit.nerf(scene, tmp_path / "a.nf", steps=300)
+    scores = evaluate(tmp_path / "a.nf", scene)
+    assert scores["psnr"] > 20.0
+    assert scores["ssim"] > 0.7
+    assert scores["n_views"] == 4
+    assert run.summary["psnr_train"] > 21
+    assert run.summary["steps"] == 300
+
+
+def test_runs_repeat_for_any_number_of_threads(data):
+    runs = []
+    for seed, threads in ((0, 1), (0, 2), (1, 2)):
+        _core.set_num_threads(threads)
+        torch.set_num_threads(threads)
+        runs.append(train(make_trainer(data, seed), 40))
+    assert_equal_states(runs[0], runs[1])
+    for name, value in runs[2].parameters.items():
+        assert not torch.equal(value, runs[0].parameters[name])
+
+
+def test_no_fused_form_is_refused(data):
+    config, training = small_setup(data)
+    config = dataclasses.replace(config, trunk_hidden=(24,))
+    with pytest.raises(InputError, match="multiples of 16"):
+        NerfTrainer(config, data, training)
+
+
+def test_pictures_of_nothing_are_refused(data):
+    images = data.images.clone()
+    images[..., 3] = 0
+    with pytest.raises(InputError, match="all of it is transparent"):
+        make_trainer(dataclasses.replace(data, images=images))
+
+
+# ---- numbers that are not finite -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("poison", ["encoding.table", "trunk.params", "color_head.mlp.params"])
+def test_poisoned_parameters_are_named(data, poison, tmp_path):
+    path = tmp_path / "a.nf"
+    path.write_bytes(b"as it was")
+
+    def start(trainer, _):
+        with torch.no_grad():
+            trainer.parameters[poison].view(-1)[::3] = math.nan
+
+    with pytest.raises(TrainingError, match=rf"step \d+: {poison} is not finite"):
+        neural_fields.fit.nerf(data, path, steps=20, on_start=start)
+    assert path.read_bytes() == b"as it was"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.nf"]
+
+
+@pytest.mark.parametrize("poison", ["encoding.table", "trunk.params"])
+def test_poisoned_moments_are_found(data, poison, tmp_path):
+    """As a gradient that is not finite leaves them."""
+
+    def start(trainer, _):
+        trainer.adam[poison].first.fill_(math.inf)
+
+    with pytest.raises(TrainingError, match=rf"step \d+: {poison} is not finite"):
+        neural_fields.fit.nerf(data, tmp_path / "a.nf", steps=5, on_start=start)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_poisoned_targets_are_named(data, tmp_path, monkeypatch):
+    draw = NerfTrainer._draw_rays
+
+    def poisoned(self):
+        rays = draw(self)
+        if self.step_number == 7:
+            rays.target[0] = math.nan
+        return rays
+
+    monkeypatch.setattr(NerfTrainer, "_draw_rays", poisoned)
+    with pytest.raises(TrainingError, match="step 8: the loss is nan"):
+        neural_fields.fit.nerf(data, tmp_path / "a.nf", steps=20)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- data ----------------------------------------------------------------------------------------
+
+
+def masked(data, color):
+    """The left third of all images is not used and has this colour."""
+    images, masks = data.images.clone(), torch.ones(data.images.shape[:3], dtype=torch.bool)
+    masks[:, :, :16] = False
+    images[:, :, :16, :3] = torch.tensor(color, dtype=torch.uint8)
+    return dataclasses.replace(data, images=images, masks=masks)
+
+
+def test_masked_pixels_are_never_trained_on(data):
+    runs = [train(make_trainer(masked(data, c)), 20) for c in ((0, 0, 0), (255, 0, 255))]
+    assert_equal_states(*runs)
+    unmasked = train(make_trainer(data), 20)
+    assert unmasked.n_samples != runs[0].n_samples
+
+
+def test_small_masks_leave_full_batches(data):
+    masks = torch.zeros(data.images.shape[:3], dtype=torch.bool)
+    masks[3, 20:24, 20:24] = True
+    trainer = make_trainer(dataclasses.replace(data, masks=masks))
+    rays = trainer._draw_rays()
+    assert rays.origins.shape[0] == trainer.n_rays
+    assert (rays.origins == data.cameras.camera_to_world[3, :3, 3]).all()
+    reports = [trainer.step(0.0) for _ in range(20)]
+    assert reports[-1].n_samples > 2000
+
+
+def test_drawn_rays_see_their_pixels(data):
+    rays = make_trainer(data)._draw_rays()
+    origins, directions = data.cameras.image_rays(5)
+    color, alpha = data.image(5)
+    mine = (rays.origins == origins[0]).all(1).nonzero()[:, 0]
+    pixel = (rays.directions[mine] @ directions.T).argmax(1)
+    torch.testing.assert_close(directions[pixel], rays.directions[mine])
+    background = rays.background[mine]
+    expected = color.view(-1, 3)[pixel] + (1 - alpha.view(-1)[pixel])[:, None] * background
+    torch.testing.assert_close(rays.target[mine], expected)
+    assert len(pixel.unique()) > 100
+
+
+@pytest.mark.parametrize("background", ["white", "black", "random", "0.5,0.25,1"])
+def test_backgrounds_are_kept(scene, background, tmp_path):
+    path = tmp_path / "a.nf"
+    neural_fields.fit.nerf(scene, path, steps=3, background=background)
+    content = read_field_file(path)
+    scores = evaluate(path, scene)
+    assert content.protocol["background"] == scores["protocol"]["background"]
+    expected = {
+        "white": [1.0] * 3, "black": [0.0] * 3, "random": None, "0.5,0.25,1": [0.5, 0.25, 1.0]
+    }  # fmt: skip
+    assert content.scene["background"] == expected[background]
+
+
+def test_downscaled_fits_are_scored_at_their_size(scene, tmp_path):
+    neural_fields.fit.nerf(scene, tmp_path / "a.nf", steps=3, downscale=2)
+    content = read_field_file(tmp_path / "a.nf")
+    assert content.protocol["downscale"] == 2
+    assert content.scene["cameras"]["w"] == 24
+    assert evaluate(tmp_path / "a.nf", scene)["protocol"]["downscale"] == 2
+
+
+def test_nested_cubes_train_and_render(data):
+    wide = dataclasses.replace(
+        data, aabb=(data.aabb - data.aabb.mean(0)) * 4 + data.aabb.mean(0), aabb_scale=4
+    )
+    trainer = train(make_trainer(wide), 40)
+    sampling = trainer.field.config.sampling
+    assert sampling.n_cascades == 3
+    assert sampling.cone > 0
+    picture = render_view(trainer.averaged_field(), data.cameras, 0)
+    assert picture.color.isfinite().all()
+    assert picture.opacity.max() > 0.1
+
+
+def test_excluded_cells_hold_nothing(scene, data):
+    """The test views' exact surface points lie in cells that the silhouettes leave."""
+    test = load_dataset(scene, "test")
+    trainer = make_trainer(data)
+    field = trainer.field
+    visible = visible_cells(field, data)
+    assert 0.01 < visible.float().mean() < 0.6
+    resolution, size = field.config.sampling.resolution, float(cell_sizes(field)[0])
+    low = torch.tensor(field.center) - field.unit
+    n_points = 0
+    for index in range(len(test)):
+        origins, directions = test.cameras.image_rays(index)
+        depth = np.load(scene / f"test/r_{index}_geometry.npz")["depth"].reshape(-1)
+        depth = torch.from_numpy(depth).float()
+        points = (origins + depth[:, None] * directions)[depth > 0]
+        points = points[field.inside(points)]
+        x, y, z = ((points - low) / size).long().clamp(0, resolution - 1).unbind(1)
+        block = (z // 4 * (resolution // 4) + y // 4) * (resolution // 4) + x // 4
+        cell = block * 64 + (z % 4) * 16 + (y % 4) * 4 + x % 4
+        assert visible[cell].all()
+        n_points += len(points)
+    assert n_points > 1000
+
+
+def test_cells_cut_off_by_the_border_are_not_excluded(data):
+    """What an image does not show it cannot exclude."""
+    images = data.images.clone()
+    images[..., 3] = 0
+    images[..., 0, 3] = 255  # an object that only the leftmost column still shows
+    config, _ = small_setup(data)
+    field = neural_fields.fields.RadianceField(config)
+    few = dataclasses.replace(data, images=images[:1], cameras=data.cameras[0:1])
+    visible = visible_cells(field, few)
+    pixels, depth = few.cameras.project(
+        0, neural_fields.rendering.occupancy.cell_centers(field)[visible]
+    )
+    assert (depth > 0).all()
+    borders = torch.stack([pixels, 48 - pixels], 1).flatten(1).amin(1)
+    assert (borders < 12).all()
+    assert (pixels[:, 0] > 40).any()  # the right border, beyond which nothing is known
+
+
+# ---- options -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seconds": 1.0, "steps": 1}, "not both"),
+        ({"seconds": -1.0}, "--seconds: needs a positive number"),
+        ({"seconds": math.nan}, "--seconds"),
+        ({"steps": 0}, "--steps: needs at least 1"),
+        ({"steps": 1, "seed": -1}, "--seed"),
+        ({"steps": 1, "save_every": 0.0}, "--save-every"),
+        ({"steps": 1, "options": {"rate": 1}}, "options: needs one of batch_samples"),
+        ({"steps": 1, "options": {"batch_samples": 0.5}}, "positive whole number"),
+        ({"steps": 1, "options": {"learning_rate": math.inf}}, "positive number"),
+        ({"steps": 1, "options": {"huber": "a"}}, "positive number"),
+    ],
+)
+def test_wrong_arguments(arguments, message, data):
+    with pytest.raises(InputError, match=message):
+        neural_fields.fit.nerf(data, None, **arguments)
+
+
+def test_options_reach_the_trainer(data):
+    seen = []
+    neural_fields.fit.nerf(
+        data,
+        steps=1,
+        options={"learning_rate": 0.5, "grid_every": 3},
+        on_start=lambda trainer, _: seen.append(trainer.options),
+    )
+    assert (seen[0].learning_rate, seen[0].grid_every, seen[0].batch_samples) == (0.5, 3, 4096)
