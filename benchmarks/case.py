@@ -39,9 +39,15 @@ class Sizes:
         """Random 64-byte lines per second from a table of that size."""
         return limits.random_lines(n_bytes, self.limit_seconds, _core.num_threads())
 
-    def stream_bytes(self) -> float:
-        """Streamed bytes per second."""
-        return limits.stream_bytes(self.limit_seconds, _core.num_threads())
+    def streaming(self, n_items: int, bytes_per_item: float) -> Callable[[], float]:
+        """The limit of items that only have to be moved, from arrays of the same total size."""
+
+        def limit() -> float:
+            n_bytes = max(int(n_items * bytes_per_item) // 2, 1 << 16)
+            rate = limits.stream_bytes(n_bytes, self.limit_seconds, _core.num_threads())
+            return rate / bytes_per_item
+
+        return limit
 
 
 QUICK = Sizes(n_samples=2048, log2_table_size=12, image_size=24, limit_seconds=0.02)

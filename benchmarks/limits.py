@@ -39,9 +39,12 @@ def random_lines(n_bytes: int, seconds: float, n_threads: int) -> float:
     return _core.limit_lines(table, seconds)
 
 
-@functools.lru_cache(maxsize=8)
-def stream_bytes(seconds: float, n_threads: int, n_bytes: int = 1 << 28) -> float:
-    """Bytes per second of long runs: the better of reading, and reading and writing."""
+@functools.lru_cache(maxsize=64)
+def stream_bytes(n_bytes: int, seconds: float, n_threads: int) -> float:
+    """Bytes per second of long runs over two arrays of that size, which caches may hold.
+
+    The better of reading, and reading and writing.
+    """
     _use_threads(n_threads)
     source, destination = huge_pages_empty((n_bytes // 4,)), huge_pages_empty((n_bytes // 4,))
     return _core.limit_stream(source.zero_(), destination.zero_(), seconds)

@@ -42,5 +42,5 @@ def cases(sizes: Sizes) -> Iterator[Case]:
             ours=ours,
             eager=optimizer.step,
             # Four arrays are read, three written.
-            limit=lambda share=share: sizes.stream_bytes() / (4 * 7 * share),  # type: ignore[misc]
+            limit=sizes.streaming(n, 4 * 7 * share),
         )

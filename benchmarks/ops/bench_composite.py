@@ -27,7 +27,7 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         ours=lambda: _core.composite_forward(*rays, density, color, 0.0, ray_color, opacity, depth),
         eager=lambda: composite(*rays, density, color),
         compiled=lambda: compiled(*rays, density, color),
-        limit=lambda: sizes.stream_bytes() / (4 * 6),
+        limit=sizes.streaming(n, 4 * 6),
     )
     grad = torch.randn(batch.n_rays, 4)
     grad_ray_color, grad_opacity = grad[:, :3].contiguous(), grad[:, 3].contiguous()
@@ -43,5 +43,5 @@ def cases(sizes: Sizes) -> Iterator[Case]:
             grad_density, grad_color,
         ),
         eager=lambda: torch.autograd.grad(values, leaves, grad, retain_graph=True),
-        limit=lambda: sizes.stream_bytes() / (4 * 10),
+        limit=sizes.streaming(n, 4 * 10),
     )  # fmt: skip

@@ -27,7 +27,7 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         ours=lambda: _core.frequency_forward(shape, positions, output),
         eager=lambda: frequency(positions),
         compiled=lambda: compiled(positions),
-        limit=lambda: sizes.stream_bytes() / (4 * (3 + shape.n_output)),
+        limit=sizes.streaming(n, 4 * (3 + shape.n_output)),
     )
     eager, compiled_gradient = gradient_arms(frequency, positions, grad_output)
     yield Case(
@@ -37,7 +37,7 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         ours=lambda: _core.frequency_backward(shape, grad_output, positions, grad_positions),
         eager=eager,
         compiled=compiled_gradient,
-        limit=lambda: sizes.stream_bytes() / (4 * (6 + shape.n_output)),
+        limit=sizes.streaming(n, 4 * (6 + shape.n_output)),
     )
 
 

@@ -92,13 +92,8 @@ class _Bench:
 
     def backward(self, variant: str, positions: Tensor) -> Case:
         grad_output = torch.randn(len(positions), self.spec.n_output)
-        pieces = list(
-            zip(
-                torch.split(positions, PIECE_SAMPLES),
-                torch.split(grad_output, PIECE_SAMPLES),
-                strict=True,
-            )
-        )
+        inputs = torch.split(positions, PIECE_SAMPLES)
+        pieces = list(zip(inputs, torch.split(grad_output, PIECE_SAMPLES), strict=True))
 
         def eager() -> None:
             for piece, grad in pieces:

@@ -37,5 +37,5 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         eager=lambda: update(torch_values, fresh),
         compiled=lambda: compiled(torch_values, fresh),
         # The list of cells, old and fresh values, new ones, and twice more for mean and bits.
-        limit=lambda: sizes.stream_bytes() / (8 + 4 * 5),
+        limit=sizes.streaming(n, 8 + 4 * 5),
     )

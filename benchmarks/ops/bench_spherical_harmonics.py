@@ -26,7 +26,7 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         ours=lambda: _core.spherical_harmonics_forward(4, directions, output),
         eager=lambda: spherical_harmonics(directions),
         compiled=lambda: compiled(directions),
-        limit=lambda: sizes.stream_bytes() / (4 * (3 + 16)),
+        limit=sizes.streaming(n, 4 * (3 + 16)),
     )
     eager, compiled_gradient = gradient_arms(spherical_harmonics, directions, grad_output)
     yield Case(
@@ -38,5 +38,5 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         ),
         eager=eager,
         compiled=compiled_gradient,
-        limit=lambda: sizes.stream_bytes() / (4 * (3 + 16 + 3)),
+        limit=sizes.streaming(n, 4 * (3 + 16 + 3)),
     )

@@ -60,9 +60,10 @@ def _orbit(content: FieldFile, field: RadianceField, n: int) -> CameraPath:
     """A circle at the training cameras' typical distance and height."""
     if not 1 <= n <= 100_000:
         raise InputError(f"--orbit: needs 1 to 100000 views, got {n}.")
-    if "cameras" not in content.scene:
+    stored = content.scene.get("cameras")
+    if not isinstance(stored, dict):
         raise InputError("--orbit: the field's file lists no training cameras; use --cameras.")
-    training = Cameras.from_json(content.scene["cameras"], "the field's own cameras")
+    training = Cameras.from_json(stored, "the field's own cameras")
     center = torch.tensor(field.center)
     up = _up(training)
     offset = training.camera_to_world[:, :3, 3] - center

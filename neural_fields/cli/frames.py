@@ -42,7 +42,6 @@ class Writer:
         os.close(handle)
         self._part = Path(name)
         try:
-            # The pictures keep their size; yuv420p, which browsers play, needs even ones.
             self._video = imageio.get_writer(
                 name, format="FFMPEG", fps=fps, codec="libx264", quality=8, macro_block_size=2
             )
@@ -56,7 +55,7 @@ class Writer:
     def add(self, name: str, picture: Any) -> None:
         """Write the next picture; `name` is the PNG's stem."""
         if self._video is not None:
-            self._video.append_data(picture)
+            self._add_to_video(picture)
             return
         import io
 
@@ -65,6 +64,17 @@ class Writer:
         stream = io.BytesIO()
         Image.fromarray(picture).save(stream, format="PNG")
         write_atomically(self._output / f"{name}.png", stream.getvalue())
+
+    def _add_to_video(self, picture: Any) -> None:
+        import numpy as np
+
+        # yuv420p, which browsers play, needs even sides; odd ones get their last line twice.
+        height, width = picture.shape[:2]
+        even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        try:
+            self._video.append_data(even)
+        except OSError as error:
+            raise InputError(f"-o {self._output}: the video cannot be written there.") from error
 
     def __enter__(self) -> Writer:
         return self

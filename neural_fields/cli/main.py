@@ -48,6 +48,8 @@ def run(argv: list[str]) -> int:
         return _fail(str(error), EXIT_INPUT)
     except TrainingError as error:
         return _fail(str(error), EXIT_OUR_FAULT)
+    except PermissionError as error:
+        return _fail(f"{error.filename}: access denied; check its permissions.", EXIT_INPUT)
     except KeyboardInterrupt:
         return _fail("interrupted; files that were there are as they were.", EXIT_INTERRUPTED)
     except BrokenPipeError:

@@ -59,7 +59,7 @@ def parse_size(size: str | None) -> tuple[int, int] | None:
     if size is None:
         return None
     parts = size.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and 1 <= int(part) <= 16384 for part in parts):
+    if len(parts) != 2 or not all(part.isdecimal() and 1 <= int(part) <= 16384 for part in parts):
         raise InputError(f"--size: needs WIDTHxHEIGHT such as 640x360, got {size!r}.")
     return int(parts[0]), int(parts[1])
 

@@ -51,7 +51,7 @@ def render(
     content = read_field_file(field)
     radiance = build_field(content, field)
     path: CameraPath = plan(content, radiance, orbit, cameras, data, split, pixels)
-    background = tuple(content.scene.get("background") or (0.0, 0.0, 0.0))
+    background = _background(content.scene.get("background"), field)
     writer = Writer(output, fps or path.fps or 30.0)
     bar = Bar(len(path.names), "views")
     with writer:
@@ -63,6 +63,16 @@ def render(
     say(f"wrote {output} ({len(path.names)} views)", json)
     summary: dict[str, Any] = {"output": str(output), "views": len(path.names), "mode": mode}
     emit_json(json, summary)
+
+
+def _background(stored: object, field: Path) -> tuple[float, float, float]:
+    """Black where pictures were fitted over random colours."""
+    if stored is None:
+        return 0.0, 0.0, 0.0
+    numbers = stored if isinstance(stored, list) else []
+    if len(numbers) != 3 or not all(isinstance(x, int | float) and 0 <= x <= 1 for x in numbers):
+        raise InputError(f"{field}: its background needs three numbers in [0, 1], got {stored!r}.")
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
 def to_bytes(picture: Any, mode: str) -> Any:

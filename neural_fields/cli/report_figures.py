@@ -91,7 +91,7 @@ def ticks(low: float, high: float, about: int) -> list[float]:
         [10.0, 15.0, 20.0, 25.0, 30.0, 35.0]
     """
     raw = max(high - low, 1e-9) / about
-    power = 10 ** math.floor(math.log10(raw))
+    power = 10.0 ** math.floor(math.log10(raw))
     step = min((m * power for m in (1, 2, 5, 10)), key=lambda s: abs(math.log(s / raw)))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]

@@ -109,7 +109,7 @@ def test_limits_are_plausible():
     isa = _core.active_isa()
     assert limits.flops(0.01, threads) > 1e8
     assert limits.random_lines(1 << 16, 0.01, threads) > 1e6
-    assert limits.stream_bytes(0.01, threads, 1 << 22) > 1e7
+    assert limits.stream_bytes(1 << 22, 0.01, threads) > 1e7
     assert _core.active_isa() == isa
     with pytest.raises(ValueError, match="threads"):
         limits.random_lines(1 << 16, 0.01, threads + 1)

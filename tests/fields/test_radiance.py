@@ -40,9 +40,7 @@ def test_levels_equal_the_composition_of_operations():
     color = ops.mlp(
         head, field.color_head.mlp.params, ops.MlpSpec((32, 64, 64, 3), output="sigmoid")
     )
-    levels = field.evaluate(
-        Samples(positions, directions), ("features", "log_density", "color")
-    )
+    levels = field.evaluate(Samples(positions, directions), ("features", "log_density", "color"))
     torch.testing.assert_close(levels.features, features)
     torch.testing.assert_close(levels.log_density, features[:, 0])
     torch.testing.assert_close(levels.color, color)

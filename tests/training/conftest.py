@@ -20,8 +20,11 @@ def data(scene):
 
 
 @pytest.fixture(autouse=True)
-def restored_threads():
-    torch_threads, threads = torch.get_num_threads(), _core.num_threads()
+def one_thread():
+    """So little work per step that threads would only wait for each other."""
+    before = torch.get_num_threads(), _core.num_threads()
+    torch.set_num_threads(1)
+    _core.set_num_threads(1)
     yield
-    torch.set_num_threads(torch_threads)
-    _core.set_num_threads(threads)
+    torch.set_num_threads(before[0])
+    _core.set_num_threads(before[1])
