@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from neural_fields.benchmarks.torch_baseline import Batch
-from neural_fields.scenes import render_view
-from neural_fields.scenes.cameras import focal_length, poses
 from torch import Tensor
 
 from neural_fields import _core
+from neural_fields.benchmarks.torch_baseline import Batch
 from neural_fields.ops import HashGridSpec, huge_pages_empty
+from neural_fields.scenes import render_view
+from neural_fields.scenes.cameras import focal_length, poses
 
 RESOLUTION = 128  # of the occupancy grid
 UNIT = 1.0  # half the side of its cube, which is centred at the origin

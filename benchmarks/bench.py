@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from neural_fields.benchmarks.case import QUICK, Case, Sizes
-from neural_fields.benchmarks.timing import Timing, compare, ratio
 
 from neural_fields import _core
+from neural_fields.benchmarks.case import QUICK, Case, Sizes
+from neural_fields.benchmarks.timing import Timing, compare, ratio
 from neural_fields.errors import InputError
 
 # Rows by the first word of their name, and the module that declares them.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from neural_fields.benchmarks.batch import FieldParams, StoredBatch, fresh_field, stored_batch
-from neural_fields.benchmarks.case import Bar, Case, Sizes
-from neural_fields.benchmarks.torch_baseline import HUBER, RadianceBaseline
 from torch import Tensor
 
 from neural_fields import _core
+from neural_fields.benchmarks.batch import FieldParams, StoredBatch, fresh_field, stored_batch
+from neural_fields.benchmarks.case import Bar, Case, Sizes
+from neural_fields.benchmarks.torch_baseline import HUBER, RadianceBaseline
 from neural_fields.ops import HashGridSpec, huge_pages_empty
 
 _STEP: Bar = {"claim": "training step against PyTorch", "ratio_eager": 20.0, "ratio_compile": 10.0}

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from neural_fields.benchmarks import limits
 from torch import Tensor
 
 from neural_fields import _core
+from neural_fields.benchmarks import limits
 
 Arm = Callable[[], object]
 Bar = Mapping[str, float | str]

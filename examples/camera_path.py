@@ -20,8 +20,9 @@ names = [word for word in sys.argv[1:] if word.endswith(".nf")]
 if names:
     field = nf.load(names[0])
 else:
-    folder = scenes.make("bridge", Path("bridge"), n_train=24, n_test=1, size=64, reuse=True)
-    field = nf.fit.nerf(folder, steps=20 if quick else 300).field
+    n_train, size = (8, 32) if quick else (40, 100)
+    folder = scenes.make("bridge", Path("bridge"), n_train=n_train, n_test=0, size=size, reuse=True)
+    field = nf.fit.nerf(folder, steps=8 if quick else 300).field
 
 # A path is a list of poses: here a turn that rises and comes closer on the way.
 n = 4 if quick else 48

@@ -13,11 +13,11 @@ from neural_fields import scenes
 from neural_fields.rendering.cameras import Cameras
 
 quick = "--quick" in sys.argv
-size, steps = (32, 20) if quick else (128, 600)
+size, steps = (32, 8) if quick else (128, 600)
 
 # Any folder of posed photographs will do; this one renders itself.
 folder = scenes.make(
-    "shine", Path("shine"), n_train=12 if quick else 60, n_test=4, size=size, reuse=True
+    "shine", Path("shine"), n_train=8 if quick else 60, n_test=4, size=size, reuse=True
 )
 run = nf.fit.nerf(folder, "shine.nf", steps=steps, seed=1)
 print(f"{run.summary['steps']} steps, {run.summary['train_samples']} samples")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from neural_fields.scenes.model import Array
 
 RADIUS = 4.03

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from neural_fields.scenes.cameras import ANGLE_X, focal_length, poses
-from neural_fields.scenes.catalog import build
-from neural_fields.scenes.model import Array
-from neural_fields.scenes.render import Renderer, View
 from PIL import Image
 from torch import Tensor
 
 from neural_fields.errors import InputError
+from neural_fields.scenes.cameras import ANGLE_X, focal_length, poses
+from neural_fields.scenes.catalog import build
+from neural_fields.scenes.model import Array
+from neural_fields.scenes.render import Renderer, View
 
 VERSION = 1  # of what a name and a seed render to; a set of another version is not reused
 _BATCH_PIXELS = 700_000

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from neural_fields.scenes.model import Scene, local_distance, to_local
 from torch import Tensor
+
+from neural_fields.scenes.model import Scene, local_distance, to_local
 
 _BASE = 8  # cells per side where the descent starts
 _DENSE = 64  # cells per side of the smooth distance field

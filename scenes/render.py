@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from neural_fields.scenes.grid import Grid, build_grid, pick
 from neural_fields.scenes.model import Array, Scene
 from neural_fields.scenes.shade import Look, make_look, shade, to_srgb
 from neural_fields.scenes.trace import trace
-from torch import Tensor
 
 # Points inside a pixel: a rotated square, then a lattice that fills its gaps.
 _FIRST = ((0.375, 0.125), (0.875, 0.375), (0.625, 0.875), (0.125, 0.625))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
+
 from neural_fields.scenes.grid import Grid, pick
 from neural_fields.scenes.model import PATTERNS, Light, Material
 from neural_fields.scenes.trace import surface, trace, unit
-from torch import Tensor
 
 _OFFSET = 2e-3  # lifts secondary rays off the surface they start from
 _REACH = (0.03, 0.07, 0.14, 0.26)  # distances at which occlusion is felt

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from neural_fields.scenes.grid import Grid, pick
 from neural_fields.scenes.model import local_distance, to_local
-from torch import Tensor
 
 _ARRIVED = 5e-5  # a ray this close to a surface has hit it
 _ARRIVED_LATE = 2e-4  # the same for the few rays that creep along a surface

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from neural_fields.benchmarks.case import Case, Sizes
 
 from neural_fields import _core
+from neural_fields.benchmarks.case import Case, Sizes
 from neural_fields.ops import HashGridSpec, huge_pages_empty
 
 _BLOCK = 16  # numbers that share a mark

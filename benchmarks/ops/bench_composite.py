@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+
+from neural_fields import _core
 from neural_fields.benchmarks.batch import stored_batch
 from neural_fields.benchmarks.case import Case, Sizes
 from neural_fields.benchmarks.torch_baseline import composite
-
-from neural_fields import _core
 
 
 def cases(sizes: Sizes) -> Iterator[Case]:

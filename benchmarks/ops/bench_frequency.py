@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from neural_fields.benchmarks.case import Case, Sizes, gradient_arms
 from torch import Tensor
 
 from neural_fields import _core
+from neural_fields.benchmarks.case import Case, Sizes, gradient_arms
 
 N_OCTAVES = 10
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
+
+from neural_fields import _core
 from neural_fields.benchmarks.batch import fresh_field, stored_batch
 from neural_fields.benchmarks.case import Bar, Case, Sizes
 from neural_fields.benchmarks.peers import drjit_hash_grid
 from neural_fields.benchmarks.torch_baseline import PIECE_SAMPLES, Grid
-from torch import Tensor
-
-from neural_fields import _core
 from neural_fields.ops import HashGridSpec, huge_pages_empty
 
 LINE_BYTES = 64

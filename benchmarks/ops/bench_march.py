@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from neural_fields.benchmarks.batch import stored_batch
-from neural_fields.benchmarks.case import Case, Sizes
 
 from neural_fields import _core
+from neural_fields.benchmarks.batch import stored_batch
+from neural_fields.benchmarks.case import Case, Sizes
 
 
 def cases(sizes: Sizes) -> Iterator[Case]:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from neural_fields.benchmarks.batch import xavier
-from neural_fields.benchmarks.case import Arm, Bar, Case, Sizes
-from neural_fields.benchmarks.torch_baseline import PIECE_SAMPLES
 from torch import Tensor
 
 from neural_fields import _core
+from neural_fields.benchmarks.batch import xavier
+from neural_fields.benchmarks.case import Arm, Bar, Case, Sizes
+from neural_fields.benchmarks.torch_baseline import PIECE_SAMPLES
 
 WIDTHS = (32, 64, 64, 16)
 _SHARE: Bar = {

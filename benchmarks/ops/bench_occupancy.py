@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from neural_fields.benchmarks.batch import RESOLUTION
-from neural_fields.benchmarks.case import Case, Sizes
 from torch import Tensor
 
 from neural_fields import _core
+from neural_fields.benchmarks.batch import RESOLUTION
+from neural_fields.benchmarks.case import Case, Sizes
 
 
 def cases(sizes: Sizes) -> Iterator[Case]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from neural_fields.benchmarks.case import Case, Sizes, gradient_arms
-from neural_fields.benchmarks.torch_baseline import spherical_harmonics
 
 from neural_fields import _core
+from neural_fields.benchmarks.case import Case, Sizes, gradient_arms
+from neural_fields.benchmarks.torch_baseline import spherical_harmonics
 
 
 def cases(sizes: Sizes) -> Iterator[Case]:

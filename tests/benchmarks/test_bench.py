@@ -6,6 +6,8 @@ from dataclasses import asdict
 
 import pytest
 import torch
+
+from neural_fields import _core
 from neural_fields.benchmarks import bench, limits
 from neural_fields.benchmarks.batch import stored_batch
 from neural_fields.benchmarks.bench_radiance import cases as radiance_cases
@@ -13,8 +15,6 @@ from neural_fields.benchmarks.case import QUICK
 from neural_fields.benchmarks.ops.bench_hash_grid import lines_per_point
 from neural_fields.benchmarks.timing import Timing, compare, ratio
 from neural_fields.benchmarks.torch_baseline import Grid
-
-from neural_fields import _core
 from neural_fields.errors import InputError
 from neural_fields.ops import HashGridSpec
 

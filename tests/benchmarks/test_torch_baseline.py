@@ -2,14 +2,14 @@
 
 import pytest
 import torch
+
+from neural_fields import _core
 from neural_fields.benchmarks.torch_baseline import (
     Batch,
     Grid,
     RadianceBaseline,
     spherical_harmonics,
 )
-
-from neural_fields import _core
 from neural_fields.ops import HashGridSpec, hash_grid
 from neural_fields.ops import spherical_harmonics as native_harmonics
 

@@ -153,7 +153,7 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     error = OSError(errno.ENOSPC, "No space left on device")
     real = os.fdopen
     monkeypatch.setattr(file.os, "fdopen", lambda *a: Full(real(*a), error))
-    with pytest.raises(nf.InputError, match="field.nf: cannot write .*No space left"):
+    with pytest.raises(nf.InputError, match=r"field\.nf: cannot write .*No space left"):
         write_field_file(tmp_path / "field.nf", read_field_file(STORED))
 
 

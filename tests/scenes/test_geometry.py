@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from neural_fields.scenes.cameras import focal_length, look_at_origin
 from neural_fields.scenes.catalog import build, names
 from neural_fields.scenes.model import Material, Scene, turn

@@ -8,13 +8,13 @@ import os
 import numpy as np
 import pytest
 import torch
-from neural_fields.scenes import dataset
-from neural_fields.scenes.cameras import ANGLE_X, RADIUS, poses
-from neural_fields.scenes.shade import to_linear, to_srgb
 from PIL import Image
 
 from neural_fields import scenes
 from neural_fields.errors import InputError
+from neural_fields.scenes import dataset
+from neural_fields.scenes.cameras import ANGLE_X, RADIUS, poses
+from neural_fields.scenes.shade import to_linear, to_srgb
 
 SMALL = {"n_train": 3, "n_test": 2, "size": 24}
 

@@ -108,12 +108,12 @@ def test_other_data_are_not_resumed(scene, stopped, tmp_path):
     changed = json.loads(listing.read_text())
     changed["frames"][3]["transform_matrix"][2][3] += 1e-3
     listing.write_text(json.dumps(changed))
-    with pytest.raises(InputError, match="another (data|configuration)"):
+    with pytest.raises(InputError, match=r"another (data|configuration)"):
         neural_fields.fit.nerf(other, stopped, steps=10, resume=True)
 
 
 def test_without_a_checkpoint_nothing_is_resumed(data, stopped, tmp_path):
-    with pytest.raises(InputError, match="needs the checkpoint .*but there is none"):
+    with pytest.raises(InputError, match=r"needs the checkpoint .*but there is none"):
         neural_fields.fit.nerf(data, tmp_path / "a.nf", steps=10, resume=True)
     with pytest.raises(InputError, match="needs an output"):
         neural_fields.fit.nerf(data, None, steps=10, resume=True)
