@@ -25,7 +25,7 @@ def is_stale(cache: Path) -> bool:
 
 
 class CMakeBuild(build_ext):
-    """Configures and builds the native module in a fixed folder, so that rebuilds are incremental."""
+    """Builds the native module in a fixed folder, so that rebuilds are incremental."""
 
     def build_extension(self, ext: Extension) -> None:
         """Build one extension into the place where setuptools wants it."""
