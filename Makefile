@@ -61,7 +61,6 @@ cuda: env ## Build the CUDA module into neural_fields/ (needs nvcc)
 
 demo: env ## Make a scene, fit a field to it, and write a report with pictures and video
 	$(PY) examples/demo.py
-	@echo "the report is in $(CURDIR)/demo"
 
 test: ## Lint, types, the core under gcc and clang, build, and all tests
 	@$(MAKE) env

@@ -46,7 +46,10 @@ def info(file: tyro.conf.Positional[Path], json: str | None = None) -> None:
         say(f"{key:>14}  {result[key]}", json)
     for group in ("config", "protocol", "metrics", "provenance", "checkpoint"):
         for key, value in result[group].items():
-            say(f"{group + '.' + key:>28}  {value}", json)
+            text = str(value)
+            say(
+                f"{group + '.' + key:>28}  {text if len(text) < 200 else text[:200] + ' ...'}", json
+            )
     for name, entry in tensors.items():
         say(f"{name:>40}  {entry['dtype']} {entry['shape']}", json)
     emit_json(json, result)

@@ -12,6 +12,7 @@ from neural_fields.ops import composite, march, radiance_render
 from neural_fields.rendering.cameras import Cameras
 
 CULL = 1e-4  # a sample of less weight gets no colour: below a third of an 8-bit step per ray
+NORMAL_STEP = 1 / 64  # units: a cell of the occupancy grid
 Mode = Literal["rgb", "depth", "normal", "opacity"]
 
 
@@ -97,18 +98,29 @@ def over(rendered: Rendered, background: Tensor) -> Tensor:
     return (rendered.color + (1 - rendered.opacity)[..., None] * background).clamp(0, 1)
 
 
+@torch.no_grad()
 def normals(field: RadianceField, origins: Tensor, directions: Tensor, out: Rendered) -> Tensor:
     """World normals [n, 3] where rays meet the surface, zero where they see nothing.
 
-    The normalised negative gradient of log-density at the mean depth.
+    The direction in which density falls at the mean depth, by central differences over
+    `NORMAL_STEP` units: the gradient itself follows the finest cells of the grid, not the surface.
     """
     seen = out.opacity > 0.5
     depth = out.depth[seen] / out.opacity[seen]
-    points = (origins[seen] + depth[:, None] * directions[seen]).requires_grad_()
-    with torch.enable_grad():
-        log_density = field.evaluate(Samples(points), ("log_density",)).log_density
-        assert log_density is not None
-        (gradient,) = torch.autograd.grad(log_density.sum(), points)
+    points = origins[seen] + depth[:, None] * directions[seen]
+    gradient = torch.empty_like(points)
+    for axis in range(3):
+        offset = torch.zeros(3)
+        offset[axis] = NORMAL_STEP * field.unit
+        gradient[:, axis] = _log_density(field, points + offset) - _log_density(
+            field, points - offset
+        )
     result = torch.zeros_like(origins)
     result[seen] = torch.nn.functional.normalize(-gradient, dim=1)
     return result
+
+
+def _log_density(field: RadianceField, points: Tensor) -> Tensor:
+    log_density = field.evaluate(Samples(points), ("log_density",)).log_density
+    assert log_density is not None
+    return log_density

@@ -150,7 +150,7 @@ def test_normals_of_a_linear_density():
     torch.testing.assert_close(found[seen].norm(dim=1), torch.ones(int(seen.sum())))
     # As in tiny-cuda-nn, the last half cell of a level runs into the opposite side.
     points = origins + out.depth[:, None] * directions
-    seen &= ((points - CENTER) / 2 < 0.46).all(1)
+    seen &= ((points - CENTER) / 2 < 0.44).all(1)
     assert seen.sum() > 50
     torch.testing.assert_close(found[seen], expected.expand(int(seen.sum()), 3), rtol=0, atol=1e-3)
 

@@ -9,9 +9,10 @@ from small_nf import small_setup
 import neural_fields.fit
 from neural_fields import InputError, TrainingError, _core, evaluate
 from neural_fields.data.dataset import load_dataset
-from neural_fields.fields import read_field_file
-from neural_fields.rendering.occupancy import cell_sizes
+from neural_fields.fields import RadianceField, read_field_file
+from neural_fields.rendering.occupancy import cell_centers, cell_sizes
 from neural_fields.rendering.volume import render_view
+from neural_fields.training.evaluate import evaluate as evaluate_field
 from neural_fields.training.nerf import NerfTrainer
 from neural_fields.training.visibility import visible_cells
 
@@ -179,6 +180,21 @@ def test_backgrounds_are_kept(scene, background, tmp_path):
     assert content.scene["background"] == expected[background]
 
 
+@pytest.mark.parametrize(("background", "value"), [("white", 1.0), ("black", 0.0), ("random", 0.0)])
+def test_an_empty_field_shows_the_background(scene, background, value):
+    test = load_dataset(scene, "test", background=background)
+    config, _ = small_setup(test)
+    field = RadianceField(config)
+    field.occupancy.zero_()
+
+    def compare(index, picture, truth, _):
+        color, alpha = test.image(index)
+        assert (picture == value).all()
+        torch.testing.assert_close(truth, color + (1 - alpha)[..., None] * value)
+
+    evaluate_field(field, test, compare)
+
+
 def test_downscaled_fits_are_scored_at_their_size(scene, tmp_path):
     neural_fields.fit.nerf(scene, tmp_path / "a.nf", steps=3, downscale=2)
     content = read_field_file(tmp_path / "a.nf")
@@ -200,14 +216,15 @@ def test_nested_cubes_train_and_render(data):
     assert picture.opacity.max() > 0.1
 
 
-def test_excluded_cells_hold_nothing(scene, data):
+@pytest.mark.parametrize("resolution", [8, 12, 32])
+def test_excluded_cells_hold_nothing(resolution, scene, data):
     """The test views' exact surface points lie in cells that the silhouettes leave."""
     test = load_dataset(scene, "test")
-    trainer = make_trainer(data)
-    field = trainer.field
-    visible = visible_cells(field, data)
-    assert 0.01 < visible.float().mean() < 0.6
-    resolution, size = field.config.sampling.resolution, float(cell_sizes(field)[0])
+    config, _ = small_setup(data)
+    sampling = dataclasses.replace(config.sampling, resolution=resolution)
+    field = RadianceField(dataclasses.replace(config, sampling=sampling))
+    visible, size = visible_cells(field, data), float(cell_sizes(field)[0])
+    assert 0.01 < visible.float().mean() < 0.9
     low = torch.tensor(field.center) - field.unit
     n_points = 0
     for index in range(len(test)):
@@ -230,12 +247,10 @@ def test_cells_cut_off_by_the_border_are_not_excluded(data):
     images[..., 3] = 0
     images[..., 0, 3] = 255  # an object that only the leftmost column still shows
     config, _ = small_setup(data)
-    field = neural_fields.fields.RadianceField(config)
+    field = RadianceField(config)
     few = dataclasses.replace(data, images=images[:1], cameras=data.cameras[0:1])
     visible = visible_cells(field, few)
-    pixels, depth = few.cameras.project(
-        0, neural_fields.rendering.occupancy.cell_centers(field)[visible]
-    )
+    pixels, depth = few.cameras.project(0, cell_centers(field)[visible])
     assert (depth > 0).all()
     borders = torch.stack([pixels, 48 - pixels], 1).flatten(1).amin(1)
     assert (borders < 12).all()
