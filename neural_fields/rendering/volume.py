@@ -108,13 +108,15 @@ def normals(field: RadianceField, origins: Tensor, directions: Tensor, out: Rend
     seen = out.opacity > 0.5
     depth = out.depth[seen] / out.opacity[seen]
     points = origins[seen] + depth[:, None] * directions[seen]
+    low, high = torch.tensor(field.config.box)  # nothing is known beyond the box
+    points = points.clamp(low, high)
     gradient = torch.empty_like(points)
     for axis in range(3):
         offset = torch.zeros(3)
         offset[axis] = NORMAL_STEP * field.unit
-        gradient[:, axis] = _log_density(field, points + offset) - _log_density(
-            field, points - offset
-        )
+        after, before = torch.minimum(points + offset, high), torch.maximum(points - offset, low)
+        rise = _log_density(field, after) - _log_density(field, before)
+        gradient[:, axis] = rise / (after - before)[:, axis]
     result = torch.zeros_like(origins)
     result[seen] = torch.nn.functional.normalize(-gradient, dim=1)
     return result
