@@ -40,9 +40,9 @@ class NerfOptions:
         coarse_step: factor on the sampling step at the start; it falls to 1 at half the budget.
     """
 
-    batch_samples: int = 1 << 15
-    learning_rate: float = 3e-2
-    final_rate: float = 0.01
+    batch_samples: int = 1 << 16
+    learning_rate: float = 4e-2
+    final_rate: float = 0.03
     huber: float = 0.1
     l2: float = 1e-6
     grid_every: int = 16
