@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import tyro
@@ -16,6 +17,8 @@ def bench(
 ) -> None:
     """Measure this machine: our kernels beside plain PyTorch, peers and the machine's own limits.
 
+    All rows take about ten minutes on two idle cores.
+
     Args:
         names: rows or operations, such as step, render, hash_grid; all of them if none is named.
         quick: small sizes and few repetitions, for a first look.
@@ -25,6 +28,6 @@ def bench(
 
     from neural_fields.benchmarks import bench as benchmarks
 
-    rows = benchmarks.run(names, quick=quick)
+    rows = benchmarks.run(names, quick=quick, progress=lambda line: print(line, file=sys.stderr))
     say(benchmarks.table(rows), json)
     emit_json(json, {"rows": [asdict(row) for row in rows]})
