@@ -1,6 +1,6 @@
 """From nothing to a report: makes a scene, fits a field to it, scores it and writes one page.
 
-python examples/demo.py            about 4 minutes on two idle cores; writes demo/report.html
+python examples/demo.py            about 3 minutes on two idle cores; writes demo/report.html
 python examples/demo.py --quick    the same at toy size, in seconds
 """
 
@@ -32,7 +32,7 @@ class Size:
     steps: int | None = None
 
 
-FULL = Size(minutes=4, n_train=100, n_test=20, pixels=400, orbit=72, seconds=60.0)
+FULL = Size(minutes=3, n_train=100, n_test=20, pixels=400, orbit=72, seconds=60.0)
 QUICK = Size(minutes=0.2, n_train=12, n_test=4, pixels=48, orbit=6, steps=20)
 
 
