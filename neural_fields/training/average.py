@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 DECAY = 0.95  # per step
-EVERY = 16  # steps between updates: a sweep over a large table costs a fifth of a step
+EVERY = 16  # steps between updates, since each sweeps the whole table
 
 
 class Average:
