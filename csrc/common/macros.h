@@ -46,6 +46,13 @@
 #define NF_INLINE inline
 #endif
 
+// A hint that memory will be read or written soon.
+#if defined(__GNUC__) && !defined(__CUDACC__)
+#define NF_PREFETCH(address) __builtin_prefetch(address)
+#else
+#define NF_PREFETCH(address) static_cast<void>(address)
+#endif
+
 // Declares a kernel for every instruction set and the one entry point that picks among them.
 // Portable is the definition of last resort; where a processor family has no other path it is
 // the only one compiled. The CUDA module has one path, on the stream that the binding was given.

@@ -9,15 +9,22 @@
 NF_BEGIN
 namespace {
 
-constexpr std::int64_t kChunk = 16384;  // points per forward task: their features stay in L2/L3
+// A level is walked for many points at once, so that its entries are met again while the last cache
+// still has them; tasks within it are small enough for many threads.
+constexpr std::int64_t kChunk = 8192, kBatch = 16 * kChunk;
 
 template <class T, int D, int F>
 void forward(const HashGridArgs<T>& args) {
-  parallel_chunks(args.n, kChunk, [&](std::int64_t begin, std::int64_t end) {
-    for (int l = 0; l < args.shape.n_levels; ++l)
-      hash_grid_encode_level<T, D, F>(args.shape, l, args.positions, begin, end, args.table, args.output,
-                                      args.shape.n_levels * F);
-  });
+  const int n_levels = args.shape.n_levels;
+  for (std::int64_t batch = 0; batch < args.n; batch += kBatch) {
+    const std::int64_t last = batch + kBatch < args.n ? batch + kBatch : args.n;
+    const std::int64_t n_chunks = (last - batch + kChunk - 1) / kChunk;
+    parallel_for(n_levels * n_chunks, [&](std::int64_t task) {
+      const std::int64_t begin = batch + task % n_chunks * kChunk, end = begin + kChunk < last ? begin + kChunk : last;
+      hash_grid_encode_level<T, D, F>(args.shape, static_cast<int>(task / n_chunks), args.positions, begin, end,
+                                      args.table, args.output, n_levels * F);
+    });
+  }
 }
 
 template <class T, int D, int F>

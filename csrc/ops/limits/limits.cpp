@@ -37,14 +37,6 @@ NF_INLINE void random_lines(std::uint32_t first, std::uint64_t n_lines, std::uin
   }
 }
 
-NF_INLINE void prefetch(const void* address) {
-#if defined(__GNUC__)
-  __builtin_prefetch(address);
-#else
-  static_cast<void>(address);
-#endif
-}
-
 template <bool Prefetch>
 std::uint32_t read_lines(const LimitArgs& args, std::int64_t task) {
   const std::uint64_t n_lines = static_cast<std::uint64_t>(args.n_lines);
@@ -56,7 +48,7 @@ std::uint32_t read_lines(const LimitArgs& args, std::int64_t task) {
     std::uint32_t* next = lines[(round + 1) & 1];
     random_lines(number += kLimitBlock, n_lines, next);
     if (Prefetch)
-      for (int i = 0; i < kLimitBlock; ++i) prefetch(args.data + std::size_t{next[i]} * 16);
+      for (int i = 0; i < kLimitBlock; ++i) NF_PREFETCH(args.data + std::size_t{next[i]} * 16);
     NF_UNROLL
     for (int i = 0; i < kLimitBlock; ++i) found ^= args.data[std::size_t{current[i]} * 16];
   }
