@@ -1,6 +1,8 @@
 """Quality against time: `nf fit nerf` and `nf eval` on real and procedural scenes.
 
     python -m neural_fields.benchmarks.fit_nerf lego locomotive --seconds 60 300 -o results.json
+    python -m neural_fields.benchmarks.fit_nerf lego --precision float32 bf16 --seeds 0 1 2
+    python -m neural_fields.benchmarks.fit_nerf lego --steps 900 --set coarse_step=1
 
 Names are procedural scenes (rendered to a temporary folder), `lego` and `fox` (the folder that
 holds `nerf_synthetic/lego` and `fox` is given by --data or NF_DATA), or paths of data sets. Each
@@ -10,15 +12,18 @@ row runs in a process of its own, so that its peak memory is its own.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+_SHOWN = ("preset", "precision", "seconds", "steps")
 KNOWN = {"lego": "nerf_synthetic/lego", "fox": "fox"}
 
 
@@ -35,20 +40,20 @@ def data_folder(name: str, root: Path | None, scratch: Path) -> Path:
     return Path(name)
 
 
-def measure(data: Path, seconds: float, preset: str) -> dict[str, Any]:
+def measure(data: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """One row: fit, score the unseen views, and what it took."""
     import neural_fields as nf
 
     with tempfile.TemporaryDirectory() as folder:
-        run = nf.fit.nerf(data, Path(folder) / "field.nf", seconds=seconds, preset=preset)
+        run = nf.fit.nerf(data, Path(folder) / "field.nf", **arguments)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         assert run.output is not None
         score = nf.evaluate(run.output, data)
         size = run.output.stat().st_size
     names = ("steps", "seconds", "train_samples", "psnr_train", "params", "device")
     return {
-        "data": data.name,
-        "preset": preset,
+        "data": Path(data).name,
+        "arguments": arguments,
         **{name: run.summary[name] for name in names},
         "psnr_test": score["psnr"],
         "ssim_test": score["ssim"],
@@ -64,24 +69,28 @@ def main() -> None:
     """Run the rows that the command line names and print them as a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("names", nargs="+")
-    parser.add_argument("--seconds", nargs="+", type=float, default=[60.0])
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--seconds", nargs="+", type=float, default=[60.0])
+    budget.add_argument("--steps", nargs="+", type=int)
     parser.add_argument("--preset", default="default")
+    parser.add_argument("--precision", nargs="+", default=["float32"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--set", action="append", metavar="OPTION=NUMBER", help="of NerfOptions")
     parser.add_argument("--data", type=Path, default=os.environ.get("NF_DATA"))
     parser.add_argument("-o", "--output", type=Path)
-    parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--row", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
-        row = measure(Path(options.names[0]), options.seconds[0], options.preset)
-        print(json.dumps(row))
+        print(json.dumps(measure(options.names[0], json.loads(options.row))))
         return
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.names:
             root = None if options.data is None else Path(options.data)
             data = data_folder(name, root, Path(scratch))
-            for seconds in options.seconds:
-                command = [sys.executable, "-m", __spec__.name, str(data), "--row"]
-                command += ["--seconds", str(seconds), "--preset", options.preset]
+            for arguments in rows_of(options):
+                command = [sys.executable, "-m", __spec__.name, str(data)]
+                command += ["--row", json.dumps(arguments)]
                 out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
                 rows.append(json.loads(out.splitlines()[-1]))
                 print(table(rows[-1:], header=len(rows) == 1), flush=True)
@@ -89,16 +98,33 @@ def main() -> None:
         options.output.write_text(json.dumps({"rows": rows}, indent=2) + "\n")
 
 
+def rows_of(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The arguments of every row: all combinations of what was asked for."""
+    budgets = [("seconds", value) for value in options.seconds]
+    if options.steps:
+        budgets = [("steps", value) for value in options.steps]
+    settings = [item.partition("=") for item in options.set or [""]]
+    for (kind, amount), precision, (key, _, value), seed in itertools.product(
+        budgets, options.precision, settings, options.seeds
+    ):
+        arguments = {"preset": options.preset, "precision": precision, "seed": seed, kind: amount}
+        yield {**arguments, "options": {key: json.loads(value)}} if key else arguments
+
+
 def table(rows: list[dict[str, Any]], header: bool = True) -> str:
     """Rows as a markdown table."""
     head = (
-        "| data | budget s | steps | test PSNR | test SSIM | train PSNR | M samples | peak MB |\n"
-        "|---|---|---|---|---|---|---|---|"
+        "| data | what | seconds | steps | test PSNR | test SSIM | train PSNR | M samples | peak MB |\n"
+        "|---|---|---|---|---|---|---|---|---|"
     )
     lines = [head] if header else []
     for row in rows:
+        what = dict(row["arguments"])
+        what.update(what.pop("options", {}))
+        shown = " ".join(str(what[key]) for key in ("preset", "precision"))
+        extra = [f"{key}={value}" for key, value in what.items() if key not in _SHOWN]
         lines.append(
-            f"| {row['data']} | {row['seconds']:.0f} | {row['steps']} | {row['psnr_test']:.2f} | "
+            f"| {row['data']} | {' '.join([shown, *extra])} | {row['seconds']:.0f} | {row['steps']} | {row['psnr_test']:.2f} | "
             f"{row['ssim_test']:.4f} | {row['psnr_train']:.2f} | "
             f"{row['train_samples'] / 1e6:.0f} | {row['peak_mb_fit']:.0f} |"
         )

@@ -73,6 +73,7 @@ class MlpShape:
         output: str,
         beta: float,
         biases: bool,
+        precision: str = ...,
     ) -> None: ...
     @property
     def n_params(self) -> int: ...

@@ -9,9 +9,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from neural_fields import _core
 from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.errors import InputError
 from neural_fields.fields import RadianceField, read_field_file
+from neural_fields.ops import Precision
 from neural_fields.rendering.volume import over, render_view
 from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import (
@@ -69,6 +70,7 @@ def nerf(
     output: str | os.PathLike[str] | None = None,
     *,
     preset: str = "default",
+    precision: str = "float32",
     background: str = "auto",
     downscale: int = 1,
     seconds: float | None = None,
@@ -87,6 +89,7 @@ def nerf(
         output: where the `.nf` file goes; None keeps the field in memory. A checkpoint lies
             beside it while training.
         preset: `default`, `ngp` or `ngp16`; see `neural_fields.training.presets`.
+        precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
         background: `auto`, `white`, `black`, `random` or `R,G,B`: what pictures are scored over.
         downscale: box-average the photographs by this factor.
         seconds: trained seconds; 60 where neither it nor `steps` is given.
@@ -117,6 +120,7 @@ def nerf(
     if not isinstance(data, Dataset):
         data = load_dataset(data, "train", downscale, background)
     config, training = radiance_setup(data, preset)
+    config = replace(config, precision=checked_precision(precision))
     training = _with_options(training, options or {})
     trainer = NerfTrainer(config, data, training, seed)
     about = _description(data, trainer, preset)
@@ -168,6 +172,14 @@ def nerf(
         "output": str(path) if path else None,
     }
     return Run(field, path, interrupted, summary)
+
+
+def checked_precision(name: str) -> Precision:
+    """One of the two names; raises InputError for any other."""
+    for known in get_args(Precision):
+        if name == known:
+            return cast(Precision, known)
+    raise InputError(f"--precision: needs float32 or bf16, got {name!r}.")
 
 
 def checked_output(path: Path) -> Path:

@@ -13,9 +13,9 @@ namespace py = pybind11;
 namespace {
 
 nf::Isa isa_from_name(const std::string& name) {
-  for (const nf::Isa isa : {nf::Isa::portable, nf::Isa::avx2, nf::Isa::avx512, nf::Isa::amx})
+  for (const nf::Isa isa : {nf::Isa::portable, nf::Isa::avx2, nf::Isa::avx512, nf::Isa::amx, nf::Isa::amx_emulated})
     if (name == nf::isa_name(isa)) return isa;
-  throw std::invalid_argument("isa: needs one of portable, avx2, avx512, amx, got '" + name + "'.");
+  throw std::invalid_argument("isa: needs one of portable, avx2, avx512, amx, amx-emulated, got '" + name + "'.");
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "common/bf16.h"
+
 namespace nf {
 
 namespace py = pybind11;
@@ -40,6 +42,8 @@ template <>
 constexpr Dtype dtype_of<float>() { return Dtype::f32; }
 template <>
 constexpr Dtype dtype_of<double>() { return Dtype::f64; }
+template <>
+constexpr Dtype dtype_of<Bf16>() { return Dtype::bf16; }
 template <>
 constexpr Dtype dtype_of<std::int32_t>() { return Dtype::i32; }
 template <>

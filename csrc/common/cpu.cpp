@@ -65,8 +65,8 @@ const CpuFeatures& features() {
 Isa initial_isa() {
   const char* wanted = std::getenv("NF_ISA");
   if (wanted == nullptr || *wanted == '\0') return best_isa();
-  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx})
-    if (std::strcmp(wanted, isa_name(isa)) == 0 && isa <= best_isa()) return isa;
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx, Isa::amx_emulated})
+    if (std::strcmp(wanted, isa_name(isa)) == 0 && has_isa(isa)) return isa;
   throw std::invalid_argument(std::string("NF_ISA: needs one of portable, avx2, avx512, amx that this machine has (best: ") +
                               isa_name(best_isa()) + "), got '" + wanted + "'.");
 }
@@ -87,6 +87,14 @@ Isa best_isa() {
   return Isa::portable;
 }
 
+bool has_isa(Isa isa) {
+#if defined(NF_X86)
+  return isa <= best_isa() || isa == Isa::amx_emulated;
+#else
+  return isa == Isa::portable;
+#endif
+}
+
 bool has_avx512_bf16() {
 #if defined(NF_X86)
   return features().avx512_bf16;
@@ -98,7 +106,7 @@ bool has_avx512_bf16() {
 Isa active_isa() { return static_cast<Isa>(current().load(std::memory_order_relaxed)); }
 
 void set_isa(Isa isa) {
-  if (isa > best_isa())
+  if (!has_isa(isa))
     throw std::invalid_argument(std::string("set_isa: this machine runs up to ") + isa_name(best_isa()) +
                                 ", got " + isa_name(isa) + ".");
   current().store(static_cast<int>(isa));
@@ -110,6 +118,7 @@ const char* isa_name(Isa isa) {
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
     case Isa::amx: return "amx";
+    case Isa::amx_emulated: return "amx-emulated";
   }
   return "?";
 }

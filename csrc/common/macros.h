@@ -79,6 +79,7 @@ Stream current_stream();  // of the binding that is running on this thread
     switch (active_isa()) {                                              \
       case Isa::portable: return portable::name(args);                   \
       case Isa::avx2: return avx2::name(args);                           \
+      case Isa::amx_emulated: return portable::name(args);               \
       default: return avx512::name(args);                                \
     }                                                                    \
   }                                                                      \
@@ -89,6 +90,32 @@ Stream current_stream();  // of the binding that is running on this thread
   namespace portable { void name(const Args&); }                         \
   inline void name(const Args& args) { portable::name(args); }           \
   }
+#endif
+
+// The same for kernels that multiply matrices, where processors differ further: by bfloat16 dot
+// products and by matrix tiles.
+#if defined(NF_X86) && !defined(NF_CUDA_MODULE)
+#define NF_KERNEL_MATRIX(name, Args)                                           \
+  namespace nf {                                                               \
+  namespace portable { void name(const Args&); }                               \
+  namespace avx2 { void name(const Args&); }                                   \
+  namespace avx512 { void name(const Args&); }                                 \
+  namespace avx512_bf16 { void name(const Args&); }                            \
+  namespace amx { void name(const Args&); }                                    \
+  namespace amx_emulated { void name(const Args&); }                           \
+  inline void name(const Args& args) {                                         \
+    switch (active_isa()) {                                                    \
+      case Isa::portable: return portable::name(args);                         \
+      case Isa::avx2: return avx2::name(args);                                 \
+      case Isa::avx512:                                                        \
+        return has_avx512_bf16() ? avx512_bf16::name(args) : avx512::name(args); \
+      case Isa::amx: return amx::name(args);                                   \
+      case Isa::amx_emulated: return amx_emulated::name(args);                 \
+    }                                                                          \
+  }                                                                            \
+  }
+#else
+#define NF_KERNEL_MATRIX(name, Args) NF_KERNEL(name, Args)
 #endif
 
 // Double precision exists on the portable path and on CUDA.

@@ -85,6 +85,6 @@ struct RadianceRenderArgs {
 }  // namespace nf
 
 NF_KERNEL(radiance_sample, SampleRaysArgs)
-NF_KERNEL(radiance_train, RadianceTrainArgs)
-NF_KERNEL(radiance_density, RadianceDensityArgs)
-NF_KERNEL(radiance_render, RadianceRenderArgs)
+NF_KERNEL_MATRIX(radiance_train, RadianceTrainArgs)
+NF_KERNEL_MATRIX(radiance_density, RadianceDensityArgs)
+NF_KERNEL_MATRIX(radiance_render, RadianceRenderArgs)

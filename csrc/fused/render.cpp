@@ -24,9 +24,21 @@ struct Sample {
   float t0, t1;
 };
 
+// Encodings as the network reads them: as they are, or rounded.
+template <class E>
+const E* network_input(Buffer<float>& encoded, Buffer<E>& rounded, int width, std::int64_t row, std::int64_t n) {
+  if constexpr (std::is_same<E, float>::value) {
+    return encoded.data();
+  } else {
+    copy_rows(encoded.data(), width, width, rounded.data(), row, row, n);
+    return rounded.data();
+  }
+}
+
+template <class E>
 class TileRenderer {
  public:
-  TileRenderer(const RadianceRenderArgs& args, const PackedMlp<float>& density, const PackedMlp<float>& color)
+  TileRenderer(const RadianceRenderArgs& args, const PackedMlp<E>& density, const PackedMlp<E>& color)
       : args_(args),
         lattice_(args.scene),
         encoding_(args.field.grid.n_levels * args.field.grid.n_features),
@@ -34,7 +46,8 @@ class TileRenderer {
         density_(density, args.field.density, kRoundSamples),
         color_(color, args.field.color, kRoundSamples),
         encoded_(static_cast<std::size_t>(encoding_) * kRoundSamples),
-        color_input_(static_cast<std::size_t>(features_ + 16) * kRoundSamples) {}
+        rounded_(static_cast<std::size_t>(density_.input_row()) * kRoundSamples),
+        color_input_(static_cast<std::size_t>(color_.input_row()) * kRoundSamples) {}
 
   std::int64_t render(std::int64_t begin, std::int64_t end) {
     const int n_rays = static_cast<int>(end - begin);
@@ -87,7 +100,8 @@ class TileRenderer {
 
   void shade(int n) {
     encode_tile(args_.field.grid, args_.field.table, positions_, n, encoded_.data());
-    density_.forward(encoded_.data(), n);
+    density_.forward(network_input(encoded_, rounded_, encoding_, density_.input_row(), n), n);
+    const std::int64_t color_row = color_.input_row();
     int n_colored = 0;
     for (int i = 0; i < n; ++i) {
       Ray& ray = rays_[samples_[i].ray];
@@ -99,9 +113,9 @@ class TileRenderer {
       ray.transmittance *= passed;
       ray.depth += weight * 0.5f * (samples_[i].t0 + samples_[i].t1);
       if (weight < args_.cull) continue;
-      float* input = color_input_.data() + n_colored * (features_ + 16);
-      std::memcpy(input, row, sizeof(float) * static_cast<std::size_t>(features_));
-      std::memcpy(input + features_, ray.harmonics, sizeof(ray.harmonics));
+      E* input = color_input_.data() + n_colored * color_row;
+      copy_rows(row, 0, features_, input, 0, features_, 1);
+      copy_rows(ray.harmonics, 0, 16, input + features_, 0, color_row - features_, 1);
       weights_[n_colored] = weight;
       colored_[n_colored++] = samples_[i].ray;
     }
@@ -122,8 +136,9 @@ class TileRenderer {
   const RadianceRenderArgs& args_;
   const StepLattice lattice_;
   const int encoding_, features_;
-  TileNetwork density_, color_;
-  Buffer<float> encoded_, color_input_;
+  TileNetwork<E> density_, color_;
+  Buffer<float> encoded_;
+  Buffer<E> rounded_, color_input_;
   Ray rays_[kTileRays];
   int alive_[kTileRays];
   bool finished_[kTileRays];
@@ -132,14 +147,13 @@ class TileRenderer {
   int colored_[kRoundSamples];
 };
 
-}  // namespace
-
-void radiance_render(const RadianceRenderArgs& args) {
-  const PackedMlp<float> density(args.field.density, args.field.density_params);
-  const PackedMlp<float> color(args.field.color, args.field.color_params);
+template <class E>
+void render(const RadianceRenderArgs& args) {
+  const PackedMlp<E> density(args.field.density, args.field.density_params);
+  const PackedMlp<E> color(args.field.color, args.field.color_params);
   std::int64_t total = 0;
   parallel_chunks(args.n_rays, kTileRays * 8, [&](std::int64_t begin, std::int64_t end) {
-    TileRenderer renderer(args, density, color);
+    TileRenderer<E> renderer(args, density, color);
     std::int64_t n_samples = 0;
     for (std::int64_t first = begin; first < end; first += kTileRays) {
       if (args.cancel != nullptr && *args.cancel != 0) break;
@@ -150,21 +164,39 @@ void radiance_render(const RadianceRenderArgs& args) {
   *args.n_samples = total;
 }
 
-void radiance_density(const RadianceDensityArgs& args) {
-  const PackedMlp<float> weights(args.field.density, args.field.density_params);
+template <class E>
+void densities(const RadianceDensityArgs& args) {
+  const PackedMlp<E> weights(args.field.density, args.field.density_params);
   const int encoding = args.field.grid.n_levels * args.field.grid.n_features;
   const int features = args.field.density.widths[args.field.density.n_layers];
   parallel_chunks(args.n, 8192, [&](std::int64_t begin, std::int64_t end) {
     constexpr std::int64_t kRows = 1024;
-    TileNetwork network(weights, args.field.density, kRows);
+    TileNetwork<E> network(weights, args.field.density, kRows);
     Buffer<float> encoded(static_cast<std::size_t>(encoding) * kRows);
+    Buffer<E> rounded(static_cast<std::size_t>(network.input_row()) * kRows);
     for (std::int64_t first = begin; first < end; first += kRows) {
       const std::int64_t n = end - first < kRows ? end - first : kRows;
       encode_tile(args.field.grid, args.field.table, args.positions + first * 3, n, encoded.data());
-      network.forward(encoded.data(), n);
+      network.forward(network_input(encoded, rounded, encoding, network.input_row(), n), n);
       for (std::int64_t i = 0; i < n; ++i) args.log_density[first + i] = network.output()[i * features];
     }
   });
+}
+
+}  // namespace
+
+void radiance_render(const RadianceRenderArgs& args) {
+  if (args.field.density.precision == Precision::bf16)
+    render<Bf16>(args);
+  else
+    render<float>(args);
+}
+
+void radiance_density(const RadianceDensityArgs& args) {
+  if (args.field.density.precision == Precision::bf16)
+    densities<Bf16>(args);
+  else
+    densities<float>(args);
 }
 
 NF_END

@@ -20,6 +20,7 @@ void check_radiance_field(const RadianceField& field) {
   require(features % 16 == 0, "the number of features needs to be a multiple of 16.");
   require(field.color.widths[0] == features + 16, "the colour network's input needs features + 16 spherical harmonics.");
   require(field.color.widths[field.color.n_layers] == 3, "the colour network needs 3 outputs.");
+  require(field.density.precision == field.color.precision, "both networks need the same precision.");
   require(encoding % 16 == 0, "the width of the encoding needs to be a multiple of 16.");
   for (const MlpShape* shape : {&field.density, &field.color})
     for (int l = 1; l < shape->n_layers; ++l)

@@ -50,28 +50,36 @@ struct Ray {
   float transmittance, rgb[3], opacity, gradient[3], suffix;
 };
 
-// What one slot needs for any of its tasks.
+// What one slot needs for any of its tasks. Rows that are multiplied as floats double as room for
+// their gradients.
+template <class E>
 struct Workspace {
-  Workspace(const RadianceField& field, const PackedMlp<float>& density_weights, const PackedMlp<float>& color_weights,
+  static constexpr bool rounded = !std::is_same<E, float>::value;
+
+  Workspace(const RadianceField& field, const PackedMlp<E>& density_weights, const PackedMlp<E>& color_weights,
             Size largest)
       : density(density_weights, field.density, largest.samples),
         color(color_weights, field.color, largest.samples),
-        color_input(static_cast<std::size_t>(field.color.widths[0] * largest.samples)),
+        encoded(static_cast<std::size_t>(rounded ? density.input_row() * largest.samples : 1)),
+        color_input(static_cast<std::size_t>(color.input_row() * largest.samples)),
+        color_gradient(static_cast<std::size_t>(rounded ? field.color.widths[0] * largest.samples : 1)),
         positions(static_cast<std::size_t>(largest.samples) * 3),
         round_positions(static_cast<std::size_t>(largest.samples) * 3),
         round(static_cast<std::size_t>(largest.samples)),
         rows(static_cast<std::size_t>(largest.samples)),
         rays(static_cast<std::size_t>(largest.rays)) {}
-  TileNetwork density, color;
-  Buffer<float> color_input, positions, round_positions;
+  TileNetwork<E> density, color;
+  Buffer<E> encoded, color_input;
+  Buffer<float> color_gradient, positions, round_positions;
   Buffer<std::int64_t> round;  // samples of the task
   Buffer<Row> rows;
   Buffer<Ray> rays;
 };
 
+template <class E>
 class Step {
  public:
-  Step(const RadianceTrainArgs& args, Workspace& work, const Task& task)
+  Step(const RadianceTrainArgs& args, Workspace<E>& work, const Task& task)
       : args_(args),
         work_(work),
         task_(task),
@@ -82,26 +90,35 @@ class Step {
 
   // Returns the number of visible samples; their encoding gradients and positions are left in the
   // first rows of the task's part of the batch.
-  std::int64_t run(MlpGradient<float>& density_gradient, MlpGradient<float>& color_gradient) {
+  std::int64_t run(MlpGradient<E>& density_gradient, MlpGradient<E>& color_gradient) {
     start();
     while (const std::int64_t n = gather()) evaluate(n);
     fill_color_input();
     work_.color.forward(work_.color_input.data(), n_rows_);
     composite();
     color_backward();
-    work_.color.backward(work_.color_input.data(), n_rows_, color_gradient, work_.color_input.data());
     const int width = features_ + 16;
+    work_.color.backward(work_.color_input.data(), n_rows_, color_gradient, grad_color_input(), width);
     for (std::int64_t row = 0; row < n_rows_; ++row) {
       float* gradient = work_.density.output_gradient() + row * features_;
-      std::memcpy(gradient, work_.color_input.data() + row * width, sizeof(float) * static_cast<std::size_t>(features_));
+      std::memcpy(gradient, grad_color_input() + row * width, sizeof(float) * static_cast<std::size_t>(features_));
       gradient[0] += work_.rows[row].grad_raw;
     }
-    work_.density.backward(encoded(0), n_rows_, density_gradient, encoded(0));
+    work_.density.backward(network_input(), n_rows_, density_gradient, encoded(0), encoding_);
     return n_rows_;
   }
 
  private:
+  // Encoding of a row, later its gradient, where the scatter expects it.
   float* encoded(std::int64_t row) { return args_.features + (first_ + row) * encoding_; }
+  E* network_input() {
+    if constexpr (Workspace<E>::rounded) return work_.encoded.data();
+    else return encoded(0);
+  }
+  float* grad_color_input() {
+    if constexpr (Workspace<E>::rounded) return work_.color_gradient.data();
+    else return work_.color_input.data();
+  }
 
   void start() {
     const std::int64_t* offsets = args_.samples.offsets + task_.ray_begin;
@@ -136,7 +153,10 @@ class Step {
   void evaluate(std::int64_t n) {
     const std::int64_t begin = n_rows_;
     encode_tile(args_.field.grid, args_.field.table, work_.round_positions.data(), n, encoded(begin));
-    work_.density.forward(encoded(0), begin, n);
+    const std::int64_t row = work_.density.input_row();
+    if constexpr (Workspace<E>::rounded)
+      copy_rows(encoded(begin), encoding_, encoding_, network_input() + begin * row, row, row, n);
+    work_.density.forward(network_input(), begin, n);
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int64_t from = begin + i, sample = first_ + work_.round[i];
       Ray& ray = work_.rays[work_.rows[from].ray];
@@ -152,28 +172,28 @@ class Step {
       std::memcpy(args_.samples.positions + (first_ + to) * 3, work_.round_positions.data() + i * 3, sizeof(float) * 3);
       if (to == from) continue;
       work_.density.move_row(from, to);
-      std::memcpy(encoded(to), encoded(from), sizeof(float) * static_cast<std::size_t>(encoding_));
+      std::memcpy(static_cast<void*>(network_input() + to * row), network_input() + from * row, sizeof(E) * static_cast<std::size_t>(row));
     }
   }
 
   void fill_color_input() {
-    const int width = features_ + 16;
+    const std::int64_t width = work_.color.input_row();
     Buffer<float> harmonics(static_cast<std::size_t>(n_rays_) * 16);
     for (std::int64_t r = 0; r < n_rays_; ++r) {
       const float* d = args_.samples.directions + (task_.ray_begin + r) * 3;
       spherical_harmonics<4, float>(d[0], d[1], d[2], harmonics.data() + r * 16);
     }
     for (std::int64_t row = 0; row < n_rows_; ++row) {
-      float* input = work_.color_input.data() + row * width;
-      std::memcpy(input, work_.density.output() + row * features_, sizeof(float) * static_cast<std::size_t>(features_));
-      std::memcpy(input + features_, harmonics.data() + work_.rows[row].ray * 16, sizeof(float) * 16);
+      E* input = work_.color_input.data() + row * width;
+      copy_rows(work_.density.output() + row * features_, 0, features_, input, 0, features_, 1);
+      copy_rows(harmonics.data() + work_.rows[row].ray * 16, 0, 16, input + features_, 0, width - features_, 1);
     }
   }
 
   // Colours, losses and the loss's gradient of all rays.
   void composite() {
     const float* color = work_.color.output();
-    const int color_row = work_.color.output_row();
+    const std::int64_t color_row = work_.color.output_row();
     for (std::int64_t row = 0; row < n_rows_; ++row) {
       Ray& ray = work_.rays[work_.rows[row].ray];
       for (int c = 0; c < 3; ++c) ray.rgb[c] += work_.rows[row].weight * color[row * color_row + c];
@@ -201,7 +221,7 @@ class Step {
   // w_j g_j behind a sample, exactly 0 at its end.
   void color_backward() {
     const float* color = work_.color.output();
-    const int color_row = work_.color.output_row();
+    const std::int64_t color_row = work_.color.output_row();
     float* grad_color = work_.color.output_gradient();
     for (std::int64_t i = n_rows_ - 1; i >= 0; --i) {
       Row& row = work_.rows[i];
@@ -219,7 +239,7 @@ class Step {
   }
 
   const RadianceTrainArgs& args_;
-  Workspace& work_;
+  Workspace<E>& work_;
   const Task task_;
   const std::int64_t first_, n_rays_;  // first sample of the batch that belongs to the task
   const int encoding_, features_;      // widths
@@ -242,18 +262,17 @@ void scatter(const RadianceTrainArgs& args, const Segment* segments, std::int64_
   });
 }
 
-}  // namespace
-
-void radiance_train(const RadianceTrainArgs& args) {
+template <class E>
+void train(const RadianceTrainArgs& args) {
   const RaySamples& samples = args.samples;
   Buffer<Task> tasks(static_cast<std::size_t>(samples.n_rays) + 1);
   Buffer<Segment> segments(static_cast<std::size_t>(samples.n_rays) + 1);
   Size largest;
   const std::int64_t n_tasks = cut_tasks(samples, tasks.data(), &largest);
-  const PackedMlp<float> density(args.field.density, args.field.density_params);
-  const PackedMlp<float> color(args.field.color, args.field.color_params);
-  const std::int64_t density_size = MlpGradient<float>::size(args.field.density);
-  const std::int64_t color_size = MlpGradient<float>::size(args.field.color);
+  const PackedMlp<E> density(args.field.density, args.field.density_params);
+  const PackedMlp<E> color(args.field.color, args.field.color_params);
+  const std::int64_t density_size = MlpGradient<E>::size(args.field.density);
+  const std::int64_t color_size = MlpGradient<E>::size(args.field.color);
   Buffer<float> density_sums(static_cast<std::size_t>(density_size * kSlots));
   Buffer<float> color_sums(static_cast<std::size_t>(color_size * kSlots));
   std::memset(density_sums.data(), 0, sizeof(float) * static_cast<std::size_t>(density_size * kSlots));
@@ -262,21 +281,30 @@ void radiance_train(const RadianceTrainArgs& args) {
   parallel_for(kSlots, [&](std::int64_t slot) {
     const std::int64_t begin = n_tasks * slot / kSlots, end = n_tasks * (slot + 1) / kSlots;
     if (begin == end) return;
-    Workspace work(args.field, density, color, largest);
-    MlpGradient<float> density_gradient(args.field.density, density_sums.data() + slot * density_size);
-    MlpGradient<float> color_gradient(args.field.color, color_sums.data() + slot * color_size);
+    Workspace<E> work(args.field, density, color, largest);
+    MlpGradient<E> density_gradient(args.field.density, density_sums.data() + slot * density_size);
+    MlpGradient<E> color_gradient(args.field.color, color_sums.data() + slot * color_size);
     for (std::int64_t t = begin; t < end; ++t) {
       const std::int64_t first = samples.offsets[tasks[t].ray_begin];
-      segments[t] = {first, first + Step(args, work, tasks[t]).run(density_gradient, color_gradient)};
+      segments[t] = {first, first + Step<E>(args, work, tasks[t]).run(density_gradient, color_gradient)};
     }
   });
   std::memset(args.grad_density, 0, sizeof(float) * static_cast<std::size_t>(args.field.density.n_params()));
   std::memset(args.grad_color, 0, sizeof(float) * static_cast<std::size_t>(args.field.color.n_params()));
-  MlpGradient<float>::reduce(args.field.density, density_sums.data(), kSlots, args.grad_density);
-  MlpGradient<float>::reduce(args.field.color, color_sums.data(), kSlots, args.grad_color);
+  MlpGradient<E>::reduce(args.field.density, density_sums.data(), kSlots, args.grad_density);
+  MlpGradient<E>::reduce(args.field.color, color_sums.data(), kSlots, args.grad_color);
   *args.n_kept = 0;
   for (std::int64_t t = 0; t < n_tasks; ++t) *args.n_kept += segments[t].end - segments[t].begin;
   scatter(args, segments.data(), n_tasks);
+}
+
+}  // namespace
+
+void radiance_train(const RadianceTrainArgs& args) {
+  if (args.field.density.precision == Precision::bf16)
+    train<Bf16>(args);
+  else
+    train<float>(args);
 }
 
 NF_END

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _KEYS: dict[str, tuple[type, ...]] = {
     "preset": (str,),
+    "precision": (str,),
     "background": (str, list),
     "seconds": (int, float),
     "steps": (int,),
@@ -31,6 +32,7 @@ def fit_nerf(
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     field: Literal["hash"] = "hash",
     preset: str | None = None,
+    precision: str | None = None,
     background: str | None = None,
     seconds: float | None = None,
     steps: int | None = None,
@@ -53,6 +55,8 @@ def fit_nerf(
         output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
         field: architecture.
         preset: default (a minute on two cores), ngp or ngp16 (instant-ngp's sizes).
+        precision: of the networks: float32, or bf16, which trains faster and rounds (see
+            docs/ops/mlp.md for what that costs).
         background: white, black, random or R,G,B that pictures are scored over; images with alpha
             are white unless told otherwise.
         seconds: trained seconds, without loading.
@@ -70,6 +74,7 @@ def fit_nerf(
     del field, device
     flags = {
         "preset": preset,
+        "precision": precision,
         "background": background,
         "seconds": seconds,
         "steps": steps,

@@ -6,14 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from neural_fields.decoders.mlp import Mlp
-from neural_fields.ops import MlpSpec, spherical_harmonics
+from neural_fields.ops import MlpSpec, Precision, spherical_harmonics
 
 N_HARMONICS = 16  # degree 4
 
 
-def color_spec(n_features: int, hidden: tuple[int, ...]) -> MlpSpec:
+def color_spec(
+    n_features: int, hidden: tuple[int, ...], precision: Precision = "float32"
+) -> MlpSpec:
     """The network of a `ColorHead`."""
-    return MlpSpec((n_features + N_HARMONICS, *hidden, 3), output="sigmoid")
+    return MlpSpec((n_features + N_HARMONICS, *hidden, 3), output="sigmoid", precision=precision)
 
 
 class ColorHead(nn.Module):
@@ -29,10 +31,14 @@ class ColorHead(nn.Module):
     """
 
     def __init__(
-        self, n_features: int, hidden: tuple[int, ...], generator: torch.Generator | None = None
+        self,
+        n_features: int,
+        hidden: tuple[int, ...],
+        generator: torch.Generator | None = None,
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
-        self.mlp = Mlp(color_spec(n_features, hidden), generator)
+        self.mlp = Mlp(color_spec(n_features, hidden, precision), generator)
 
     def forward(self, features: Tensor, directions: Tensor | None) -> Tensor:
         """Colours [n, 3] of features [n, n_features] seen along unit directions [n, 3].

@@ -18,6 +18,7 @@ from neural_fields.ops import (
     MarchScene,
     MlpSpec,
     OccupancySpec,
+    Precision,
     RadianceParams,
     RadianceSpec,
 )
@@ -104,6 +105,7 @@ class RadianceConfig:
         trunk_hidden: widths of the trunk's hidden layers.
         color_hidden: widths of the colour head's hidden layers.
         sampling: how rays are sampled.
+        precision: of the networks' products, float32 or bf16 (see `MlpSpec`).
     """
 
     box: tuple[Corner, Corner] = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
@@ -113,11 +115,18 @@ class RadianceConfig:
     trunk_hidden: tuple[int, ...] = (64,)
     color_hidden: tuple[int, ...] = (64, 64)
     sampling: Sampling = field(default_factory=Sampling)
+    precision: Precision = "float32"
 
     @property
     def trunk(self) -> MlpSpec:
         """The network from the encoding to the features."""
-        return MlpSpec((self.encoding.spec.n_output, *self.trunk_hidden, self.n_features))
+        widths = (self.encoding.spec.n_output, *self.trunk_hidden, self.n_features)
+        return MlpSpec(widths, precision=self.precision)
+
+    @property
+    def color(self) -> MlpSpec:
+        """The network of the colour head."""
+        return color_spec(self.n_features, self.color_hidden, self.precision)
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of a field's parameters, without making any."""
@@ -125,7 +134,7 @@ class RadianceConfig:
         return {
             "encoding.table": (grid.n_entries, grid.n_features),
             "trunk.params": (self.trunk.n_params,),
-            "color_head.mlp.params": (color_spec(self.n_features, self.color_hidden).n_params,),
+            "color_head.mlp.params": (self.color.n_params,),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,6 +144,8 @@ class RadianceConfig:
     @staticmethod
     def from_dict(data: dict[str, Any]) -> RadianceConfig:
         """The inverse of `to_dict`; unknown or missing keys raise InputError."""
+        if isinstance(data, dict):  # files from before the choice
+            data = {"precision": "float32", **data}
         parts = _checked(RadianceConfig, data)
         parts["box"] = tuple(tuple(float(x) for x in corner) for corner in parts["box"])
         parts["encoding"] = HashConfig(**_checked(HashConfig, parts["encoding"]))
@@ -184,7 +195,9 @@ class RadianceField(nn.Module):
         self.config = config
         self.encoding = HashEncoding(config.encoding, generator)
         self.trunk = Mlp(config.trunk, generator)
-        self.color_head = ColorHead(config.n_features, config.color_hidden, generator)
+        self.color_head = ColorHead(
+            config.n_features, config.color_hidden, generator, config.precision
+        )
         words = torch.full((config.sampling.grid.n_words,), -1, dtype=torch.int64)
         self.register_buffer("occupancy", words, persistent=False)
 

@@ -21,7 +21,7 @@ from neural_fields.ops.fused import (
 from neural_fields.ops.hash_grid import HashGridLevel, HashGridSpec, hash_grid
 from neural_fields.ops.march import MarchScene, PackedSamples, march
 from neural_fields.ops.memory import huge_pages_empty
-from neural_fields.ops.mlp import MlpSpec, mlp
+from neural_fields.ops.mlp import MlpSpec, Precision, mlp
 from neural_fields.ops.occupancy import (
     OccupancySpec,
     occupancy_centers,
@@ -41,6 +41,7 @@ __all__ = [
     "MlpSpec",
     "OccupancySpec",
     "PackedSamples",
+    "Precision",
     "RadianceGradients",
     "RadianceParams",
     "RadianceSamples",

@@ -25,6 +25,7 @@ from neural_fields.ops._library import (
 )
 
 Activation = Literal["none", "relu", "softplus", "sigmoid"]
+Precision = Literal["float32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class MlpSpec:
         output: activation of the last layer, of the same kinds.
         beta: of softplus, log(1 + exp(beta z)) / beta.
         biases: whether layers have them.
+        precision: float32 (float64 for tensors of that type), or bf16: inputs, matrices, hidden
+            activations and their gradients are rounded to bfloat16 (8 bits of fraction) before
+            they are multiplied; sums, biases, activations and results stay float32. CPU only,
+            once differentiable.
 
     Example:
         >>> spec = MlpSpec((32, 64, 16))
@@ -49,6 +54,7 @@ class MlpSpec:
     output: Activation = "none"
     beta: float = 1.0
     biases: bool = False
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if not isinstance(self.widths, tuple):
@@ -57,9 +63,16 @@ class MlpSpec:
         _shape_of(_core, *self.arguments)
 
     @property
-    def arguments(self) -> tuple[tuple[int, ...], str, str, float, bool]:
+    def arguments(self) -> tuple[tuple[int, ...], str, str, float, bool, str]:
         """The spec as the plain arguments that follow the tensors of every operation."""
-        return self.widths, self.hidden, self.output, float(self.beta), self.biases
+        return (
+            self.widths,
+            self.hidden,
+            self.output,
+            float(self.beta),
+            self.biases,
+            self.precision,
+        )
 
     @property
     def n_input(self) -> int:
@@ -98,7 +111,8 @@ def mlp(inputs: Tensor, params: Tensor, spec: MlpSpec) -> Tensor:
     Differentiable once in inputs and params. The gradient of the inputs is differentiable again,
     in inputs, params and the output's gradient, as losses on normals need it (relu counts as
     piecewise linear). The gradient of the params is not differentiable again: that raises, as does
-    a third order. While gradients are recorded, the hidden activations are kept for them.
+    a third order, and in bf16 a second order. While gradients are recorded, the hidden activations
+    are kept for them.
 
     Raises:
         TypeError: a tensor is neither float32 nor float64, or they differ.
@@ -117,8 +131,11 @@ def mlp(inputs: Tensor, params: Tensor, spec: MlpSpec) -> Tensor:
     return output
 
 
-_SPEC = "int[] widths, str hidden_activation, str output_activation, float beta, bool biases"
-_NO_GRADIENT = (None,) * 5  # of the spec's arguments
+_SPEC = (
+    "int[] widths, str hidden_activation, str output_activation, float beta, bool biases, "
+    'str precision="float32"'
+)
+_NO_GRADIENT = (None,) * 6  # of the spec's arguments
 
 
 def _spec(arguments: tuple[Argument, ...]) -> tuple[Argument, ...]:
@@ -129,6 +146,12 @@ def _spec(arguments: tuple[Argument, ...]) -> tuple[Argument, ...]:
 def _check(inputs: Tensor, params: Tensor, spec: tuple[Argument, ...]) -> None:
     check_tensor("mlp", "inputs", inputs, (None, spec[0][0]), inputs)
     check_tensor("mlp", "params", params, (_shape_of(_core, *_spec(spec)).n_params,), inputs)
+    if _is_bf16(spec) and inputs.dtype != torch.float32:
+        raise TypeError(f"mlp: bf16 needs float32 tensors, got {inputs.dtype}.")
+
+
+def _is_bf16(spec: tuple[Argument, ...]) -> bool:
+    return len(spec) > 5 and bool(spec[5] == "bf16")
 
 
 def _output_shape(inputs: Tensor, spec: tuple[Argument, ...]) -> tuple[int, int]:
@@ -143,7 +166,8 @@ def _forward_fake(
 ) -> tuple[Tensor, Tensor]:
     _check(inputs, params, spec)
     n_hidden = sum(spec[0][1:-1]) if keep else 0
-    hidden = inputs.new_empty((inputs.shape[0] * n_hidden,))
+    dtype = torch.bfloat16 if _is_bf16(spec) else inputs.dtype
+    hidden = inputs.new_empty((inputs.shape[0] * n_hidden,), dtype=dtype)
     return inputs.new_empty(_output_shape(inputs, spec)), hidden
 
 
@@ -250,6 +274,8 @@ def _backward_backward(
     needs_grad_output, needs_inputs, needs_params = ctx.needs_input_grad[:3]
     grad_output = grad_inputs = grad_params = None
     if tangents is not None:
+        if _is_bf16(ctx.spec):
+            raise not_native("mlp", "second derivatives in bf16")
         grad_output, grad_inputs, grad_params = _second(
             tangents, *ctx.saved_tensors, needs_inputs, needs_params, *ctx.spec
         )

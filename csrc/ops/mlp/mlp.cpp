@@ -20,216 +20,260 @@ std::int64_t task_size(std::int64_t n) {
 }
 
 // The saved activations of layer l (1 .. n_layers - 1) from row `first` on.
-template <class T>
-T* saved_layer(const MlpArgs<T>& args, int l, std::int64_t first) {
+template <class T, class E>
+E* saved_layer(const MlpArgs<T, E>& args, int l, std::int64_t first) {
   std::int64_t before = 0;
   for (int k = 1; k < l; ++k) before += args.shape.widths[k];
   return args.hidden + args.n * before + first * args.shape.widths[l];
 }
 
-template <class T>
-struct Tile {  // scratch for one tile of one task
-  explicit Tile(const MlpShape& shape)
-      : width(pad16(shape.max_width())), data(static_cast<std::size_t>(width) * kMlpTile * 6) {
-    std::memset(data.data(), 0, sizeof(T) * width * kMlpTile * 6);
+template <class N>
+struct Blocks {  // of one tile of samples each, zeros at first
+  Blocks(const MlpShape& shape, int n_blocks, std::int64_t row_padding)
+      : size((shape.max_width() + row_padding - 1) / row_padding * row_padding * kMlpTile),
+        data(static_cast<std::size_t>(size * n_blocks)) {
+    std::memset(static_cast<void*>(data.data()), 0, sizeof(N) * static_cast<std::size_t>(size * n_blocks));
   }
-  T* block(int i) { return data.data() + static_cast<std::int64_t>(i) * width * kMlpTile; }
-  std::int64_t width;
-  Buffer<T> data;
+  N* operator[](int i) { return data.data() + i * size; }
+  std::int64_t size;
+  Buffer<N> data;
 };
 
-template <class T>
-void forward_tile(const MlpArgs<T>& args, const PackedMlp<T>& mlp, Tile<T>& tile, std::int64_t first, int n_rows) {
-  const MlpShape& shape = args.shape;
-  const T* x = args.input + first * shape.widths[0];
-  std::int64_t x_row = shape.widths[0];
-  for (int l = 0; l < shape.n_layers; ++l) {
-    T* y = tile.block(l & 1);
-    const int width = shape.widths[l + 1], padded = pad16(width);
-    mlp.layer(l, x, x_row, y, n_rows);
-    if (l + 1 == shape.n_layers)
-      unpad_rows<T>(y, padded, args.output + first * width, width, n_rows);
-    else if (args.hidden != nullptr)
-      unpad_rows<T>(y, padded, saved_layer(args, l + 1, first), width, n_rows);
-    x = y;
-    x_row = padded;
+template <class T, class E>
+struct Tile {  // scratch for one tile of one task
+  explicit Tile(const MlpShape& shape)
+      : rows(shape, 4, Factors<E>::padding), sums(shape, 2, Factors<E>::padding) {}
+  Blocks<E> rows;
+  Blocks<T> sums;
+};
+
+template <class E>
+struct Rows {
+  const E* data;
+  std::int64_t row;
+};
+
+// The rows of a layer's input as a product reads them: in place where that is possible.
+template <class T, class E>
+Rows<E> layer_input(const MlpArgs<T, E>& args, int l, std::int64_t first, std::int64_t n_rows, bool all_padded, E* scratch) {
+  const std::int64_t width = args.shape.widths[l], row = padded<E>(width);
+  const auto copy = [&](const auto* rows) {
+    copy_rows(rows, width, width, scratch, row, row, n_rows);
+    return Rows<E>{scratch, row};
+  };
+  const bool fits = width == row || (!all_padded && Factors<E>::per_unit == 1);
+  if (l > 0) {
+    const E* rows = saved_layer(args, l, first);
+    return fits ? Rows<E>{rows, width} : copy(rows);
   }
+  const T* rows = args.input + first * width;
+  if constexpr (std::is_same<T, E>::value)
+    if (fits) return {rows, width};
+  return copy(rows);
 }
 
-template <class T>
-void forward(const MlpArgs<T>& args) {
-  const PackedMlp<T> mlp(args.shape, args.params);
+template <class T, class E>
+void forward_tile(const MlpArgs<T, E>& args, const PackedMlp<E>& mlp, Tile<T, E>& tile, std::int64_t first,
+                  std::int64_t n_rows) {
+  const MlpShape& shape = args.shape;
+  Rows<E> x = layer_input(args, 0, first, n_rows, false, tile.rows[2]);
+  for (int l = 0; l + 1 < shape.n_layers; ++l) {
+    const std::int64_t width = shape.widths[l + 1], row = padded<E>(width);
+    E* y = tile.rows[l & 1];
+    mlp.layer(l, x.data, x.row, y, row, n_rows);
+    if (args.hidden != nullptr) copy_rows(y, row, width, saved_layer(args, l + 1, first), width, width, n_rows);
+    x = {y, row};
+  }
+  const std::int64_t width = shape.widths[shape.n_layers], row = pad16(width);
+  T* output = args.output + first * width;
+  if (width == row) return mlp.layer(shape.n_layers - 1, x.data, x.row, output, row, n_rows);
+  mlp.layer(shape.n_layers - 1, x.data, x.row, tile.sums[0], row, n_rows);
+  copy_rows(tile.sums[0], row, width, output, width, width, n_rows);
+}
+
+template <class T, class E>
+void forward(const MlpArgs<T, E>& args) {
+  const PackedMlp<E> mlp(args.shape, args.params);
   parallel_chunks(args.n, task_size(args.n), [&](std::int64_t begin, std::int64_t end) {
-    Tile<T> tile(args.shape);
+    Tile<T, E> tile(args.shape);
     for (std::int64_t first = begin; first < end; first += kMlpTile)
-      forward_tile(args, mlp, tile, first, static_cast<int>(end - first < kMlpTile ? end - first : kMlpTile));
+      forward_tile(args, mlp, tile, first, end - first < kMlpTile ? end - first : kMlpTile);
   });
-}
-
-// Rows of a layer's activations, padded to a multiple of 16 columns: in place where they already are.
-template <class T>
-const T* padded_activations(const MlpArgs<T>& args, int l, std::int64_t first, int n_rows, T* scratch) {
-  const int width = args.shape.widths[l];
-  const T* rows = l == 0 ? args.input + first * width : saved_layer(args, l, first);
-  if (width % 16 == 0) return rows;
-  pad_rows<T>(rows, width, scratch, pad16(width), n_rows);
-  return scratch;
 }
 
 // delta of the last layer: grad_output * phi'(output), padded
-template <class T>
-void output_delta(const MlpArgs<T>& args, std::int64_t first, int n_rows, T* delta, T* scratch) {
-  const int width = args.shape.widths[args.shape.n_layers], padded = pad16(width);
-  pad_rows<T>(args.grad_output + first * width, width, delta, padded, n_rows);
-  if (args.shape.output == Activation::none) return;
-  pad_rows<T>(args.saved_output + first * width, width, scratch, padded, n_rows);
-  multiply_by_slope<T>(args.shape.output, static_cast<T>(args.shape.beta), scratch, delta,
-                       static_cast<std::int64_t>(n_rows) * padded);
+template <class T, class E>
+void output_delta(const MlpArgs<T, E>& args, std::int64_t first, std::int64_t n_rows, E* delta, Tile<T, E>& tile) {
+  const std::int64_t width = args.shape.widths[args.shape.n_layers], row = padded<E>(width);
+  const T* gradient = args.grad_output + first * width;
+  if (args.shape.output == Activation::none) return copy_rows(gradient, width, width, delta, row, row, n_rows);
+  copy_rows(gradient, width, width, tile.sums[0], row, row, n_rows);
+  copy_rows(args.saved_output + first * width, width, width, tile.sums[1], row, row, n_rows);
+  multiply_by_slope<T>(args.shape.output, static_cast<T>(args.shape.beta), tile.sums[1], tile.sums[0], n_rows * row);
+  copy_rows(tile.sums[0], row, row, delta, row, row, n_rows);
 }
 
-template <class T>
-void backward_tile(const MlpArgs<T>& args, const PackedMlp<T>& mlp, Tile<T>& tile, MlpGradient<T>* gradient,
-                   std::int64_t first, int n_rows) {
+template <class T, class E>
+void backward_tile(const MlpArgs<T, E>& args, const PackedMlp<E>& mlp, Tile<T, E>& tile, MlpGradient<E>* gradient,
+                   std::int64_t first, std::int64_t n_rows) {
   const MlpShape& shape = args.shape;
-  T *delta = tile.block(0), *next = tile.block(1), *scratch = tile.block(2);
-  output_delta(args, first, n_rows, delta, scratch);
+  E *delta = tile.rows[0], *next = tile.rows[1], *scratch = tile.rows[2];
+  output_delta(args, first, n_rows, delta, tile);
   for (int l = shape.n_layers - 1; l >= 0; --l) {
-    const std::int64_t delta_row = pad16(shape.widths[l + 1]), x_row = pad16(shape.widths[l]);
-    const T* x = padded_activations(args, l, first, n_rows, scratch);
+    const std::int64_t delta_row = padded<E>(shape.widths[l + 1]), x_row = padded<E>(shape.widths[l]);
+    const Rows<E> x = layer_input(args, l, first, n_rows, true, scratch);
     if (gradient != nullptr) {
-      gradient->add_matrix(l, delta, delta_row, x, x_row, n_rows);
+      gradient->add_matrix(l, delta, delta_row, x.data, x.row, n_rows);
       gradient->add_bias(l, delta, delta_row, n_rows);
     }
-    if (l == 0 && args.grad_input == nullptr) break;
-    mlp.transposed(l, delta, delta_row, next, n_rows);
-    if (l == 0)
-      unpad_rows<T>(next, x_row, args.grad_input + first * shape.widths[0], shape.widths[0], n_rows);
-    else
-      multiply_by_slope<T>(shape.hidden, static_cast<T>(shape.beta), x, next, n_rows * x_row);
-    T* swap = delta;
+    if (l == 0) break;
+    mlp.transposed(l, delta, delta_row, n_rows, Sloped<T, E>{next, x_row, x.data, shape.hidden, static_cast<T>(shape.beta)});
+    E* swap = delta;
     delta = next;
     next = swap;
   }
+  if (args.grad_input == nullptr) return;
+  const std::int64_t width = shape.widths[0], row = pad16(width), delta_row = padded<E>(shape.widths[1]);
+  T* grad_input = args.grad_input + first * width;
+  if (width == row) return mlp.transposed(0, delta, delta_row, n_rows, Overwrite<T>{grad_input, row});
+  mlp.transposed(0, delta, delta_row, n_rows, Overwrite<T>{tile.sums[0], row});
+  copy_rows(tile.sums[0], row, width, grad_input, width, width, n_rows);
 }
 
-// Runs f(first, n_rows, gradient) over all tiles and leaves the sums in grad_params.
-template <class T, class F>
-void with_gradients(const MlpArgs<T>& args, F&& f) {
+// Runs f(gradient, first, n_rows) over the tiles of tasks that make() a scratch each, and leaves the
+// sums in grad_params.
+template <class T, class E, class Make, class F>
+void with_gradients(const MlpArgs<T, E>& args, Make&& make, F&& f) {
   const std::int64_t chunk = task_size(args.n), n_tasks = (args.n + chunk - 1) / chunk;
-  const std::int64_t stride = MlpGradient<T>::size(args.shape);
+  const std::int64_t stride = MlpGradient<E>::size(args.shape);
   const bool wanted = args.grad_params != nullptr;
-  Buffer<T> sums(wanted ? n_tasks * stride : 1);
+  Buffer<T> sums(static_cast<std::size_t>(wanted ? n_tasks * stride : 1));
   parallel_for(n_tasks, [&](std::int64_t task) {
-    Tile<T> tile(args.shape);
+    auto scratch = make();
     T* own = sums.data() + (wanted ? task * stride : 0);
-    if (wanted) std::memset(own, 0, sizeof(T) * stride);
-    MlpGradient<T> gradient(args.shape, own);
+    if (wanted) std::memset(own, 0, sizeof(T) * static_cast<std::size_t>(stride));
+    MlpGradient<E> gradient(args.shape, own);
     const std::int64_t end = (task + 1) * chunk < args.n ? (task + 1) * chunk : args.n;
     for (std::int64_t first = task * chunk; first < end; first += kMlpTile)
-      f(tile, wanted ? &gradient : nullptr, first, static_cast<int>(end - first < kMlpTile ? end - first : kMlpTile));
+      f(scratch, wanted ? &gradient : nullptr, first, end - first < kMlpTile ? end - first : kMlpTile);
   });
   if (!wanted) return;
-  std::memset(args.grad_params, 0, sizeof(T) * args.shape.n_params());
-  MlpGradient<T>::reduce(args.shape, sums.data(), n_tasks, args.grad_params);
+  std::memset(args.grad_params, 0, sizeof(T) * static_cast<std::size_t>(args.shape.n_params()));
+  MlpGradient<E>::reduce(args.shape, sums.data(), n_tasks, args.grad_params);
 }
 
-template <class T>
-void backward(const MlpArgs<T>& args) {
-  const PackedMlp<T> mlp(args.shape, args.params);
-  with_gradients(args, [&](Tile<T>& tile, MlpGradient<T>* gradient, std::int64_t first, int n_rows) {
-    backward_tile(args, mlp, tile, gradient, first, n_rows);
-  });
+template <class T, class E>
+void backward(const MlpArgs<T, E>& args) {
+  const PackedMlp<E> mlp(args.shape, args.params);
+  with_gradients(args, [&] { return Tile<T, E>(args.shape); },
+                 [&](Tile<T, E>& tile, MlpGradient<E>* gradient, std::int64_t first, std::int64_t n_rows) {
+                   backward_tile(args, mlp, tile, gradient, first, n_rows);
+                 });
 }
+
+#ifndef NF_MATRIX_PATH  // second derivatives are float's and double's alone
 
 // Derivatives of s = <tangents, grad_input>. Forward over reverse: with t_0 = tangents,
 // u_l = W_l t_{l-1}, t_l = phi'(z_l) u_l we have s = <grad_output, t_last>. Its own reverse pass
 // carries the adjoints of u (which are the deltas of the first backward pass) and of z.
 template <class T>
 struct SecondTile {
-  explicit SecondTile(const MlpShape& shape) : width(pad16(shape.max_width())) {
-    const std::size_t n = static_cast<std::size_t>(width) * kMlpTile;
-    data = new Buffer<T>(n * (2 * (shape.n_layers + 1) + 5));
-    std::memset(data->data(), 0, sizeof(T) * n * (2 * (shape.n_layers + 1) + 5));
-  }
-  ~SecondTile() { delete data; }
-  SecondTile(const SecondTile&) = delete;
-  SecondTile& operator=(const SecondTile&) = delete;
-  T* tangent(int l) { return block(2 * l); }
-  T* before_slope(int l) { return block(2 * l + 1); }  // u_l
-  T* work(int i, int n_layers) { return block(2 * (n_layers + 1) + i); }
-  T* block(int i) { return data->data() + static_cast<std::int64_t>(i) * width * kMlpTile; }
-  std::int64_t width;
-  Buffer<T>* data;
+  explicit SecondTile(const MlpShape& shape) : n_layers(shape.n_layers), blocks(shape, 2 * shape.n_layers + 7, 16) {}
+  T* tangent(int l) { return blocks[2 * l]; }
+  T* before_slope(int l) { return blocks[2 * l + 1]; }  // u_l
+  T* work(int i) { return blocks[2 * (n_layers + 1) + i]; }
+  int n_layers;
+  Blocks<T> blocks;
 };
 
 template <class T>
-const T* padded_layer_output(const MlpArgs<T>& args, int l, std::int64_t first, int n_rows, T* scratch) {
-  if (l < args.shape.n_layers) return padded_activations(args, l, first, n_rows, scratch);
-  const int width = args.shape.widths[l];
-  pad_rows<T>(args.saved_output + first * width, width, scratch, pad16(width), n_rows);
+const T* layer_output(const MlpArgs<T>& args, int l, std::int64_t first, std::int64_t n_rows, T* scratch) {
+  if (l < args.shape.n_layers) return layer_input(args, l, first, n_rows, true, scratch).data;
+  const std::int64_t width = args.shape.widths[l];
+  copy_rows(args.saved_output + first * width, width, width, scratch, pad16(width), pad16(width), n_rows);
   return scratch;
+}
+
+// Tangents of all layers, and grad_grad_output.
+template <class T>
+void second_tile_forward(const MlpArgs<T>& args, const PackedMlp<T>& mlp, SecondTile<T>& tile, std::int64_t first,
+                         std::int64_t n_rows) {
+  const MlpShape& shape = args.shape;
+  const std::int64_t n_in = shape.widths[0], n_out = shape.widths[shape.n_layers];
+  copy_rows(args.tangents + first * n_in, n_in, n_in, tile.tangent(0), pad16(n_in), pad16(n_in), n_rows);
+  for (int l = 1; l <= shape.n_layers; ++l) {
+    const std::int64_t row = pad16(shape.widths[l]), count = n_rows * row;
+    mlp.linear(l - 1, tile.tangent(l - 1), pad16(shape.widths[l - 1]), n_rows, Overwrite<T>{tile.before_slope(l), row});
+    std::memcpy(tile.tangent(l), tile.before_slope(l), sizeof(T) * static_cast<std::size_t>(count));
+    multiply_by_slope<T>(mlp.kind(l - 1), static_cast<T>(shape.beta), layer_output(args, l, first, n_rows, tile.work(4)),
+                         tile.tangent(l), count);
+  }
+  copy_rows(tile.tangent(shape.n_layers), pad16(n_out), n_out, args.grad_grad_output + first * n_out, n_out, n_out, n_rows);
 }
 
 template <class T>
 void second_tile(const MlpArgs<T>& args, const PackedMlp<T>& mlp, SecondTile<T>& tile, MlpGradient<T>* gradient,
-                 std::int64_t first, int n_rows) {
-  using L = typename ElementLanes<T>::type;
+                 std::int64_t first, std::int64_t n_rows) {
+  constexpr int W = sizeof(T) == 4 ? kPackFloats : 4;
   const MlpShape& shape = args.shape;
   const int n = shape.n_layers;
   const T beta = static_cast<T>(shape.beta);
-  T *adjoint_u = tile.work(0, n), *adjoint_z = tile.work(1, n), *next_u = tile.work(2, n), *next_z = tile.work(3, n);
-  T* scratch = tile.work(4, n);
-  pad_rows<T>(args.tangents + first * shape.widths[0], shape.widths[0], tile.tangent(0), pad16(shape.widths[0]), n_rows);
-  for (int l = 1; l <= n; ++l) {
-    const std::int64_t count = static_cast<std::int64_t>(n_rows) * pad16(shape.widths[l]);
-    mlp.linear(l - 1, tile.tangent(l - 1), pad16(shape.widths[l - 1]), tile.before_slope(l), n_rows);
-    std::memcpy(tile.tangent(l), tile.before_slope(l), sizeof(T) * count);
-    multiply_by_slope<T>(mlp.kind(l - 1), beta, padded_layer_output(args, l, first, n_rows, scratch), tile.tangent(l), count);
-  }
-  const int n_out = shape.widths[n];
-  unpad_rows<T>(tile.tangent(n), pad16(n_out), args.grad_grad_output + first * n_out, n_out, n_rows);
-
-  pad_rows<T>(args.grad_output + first * n_out, n_out, next_u, pad16(n_out), n_rows);
-  std::memset(next_z, 0, sizeof(T) * n_rows * pad16(n_out));
+  T *adjoint_u = tile.work(0), *adjoint_z = tile.work(1), *next_u = tile.work(2), *next_z = tile.work(3);
+  T* scratch = tile.work(4);
+  second_tile_forward(args, mlp, tile, first, n_rows);
+  const std::int64_t n_in = shape.widths[0], n_out = shape.widths[n];
+  copy_rows(args.grad_output + first * n_out, n_out, n_out, next_u, pad16(n_out), pad16(n_out), n_rows);
+  std::memset(next_z, 0, sizeof(T) * static_cast<std::size_t>(n_rows * pad16(n_out)));
   for (int l = n; l >= 1; --l) {
     const std::int64_t row = pad16(shape.widths[l]), below = pad16(shape.widths[l - 1]);
-    const T* y = padded_layer_output(args, l, first, n_rows, scratch);
+    const Activation kind = mlp.kind(l - 1);
+    const T* y = layer_output(args, l, first, n_rows, scratch);
     const T* u = tile.before_slope(l);
-    for_lanes<T>(n_rows * row, [&](std::int64_t i) {
-      const L value = lane_load<L>(y + i), from_t = lane_load<L>(next_u + i);
-      const L slope = activation_slope<L>(mlp.kind(l - 1), value, beta);
-      const L curvature = activation_curvature<L>(mlp.kind(l - 1), value, beta);
-      lane_store(adjoint_u + i, from_t * slope);
-      lane_store(adjoint_z + i, lane_load<L>(next_z + i) * slope + from_t * curvature * lane_load<L>(u + i));
-    });
-    const T* x = padded_activations(args, l - 1, first, n_rows, scratch);
+    for (std::int64_t i = 0; i < n_rows * row; i += W) {
+      const auto value = pack_load<T, W>(y + i), from_t = pack_load<T, W>(next_u + i);
+      const auto of_u = map_lanes<T, W>([=](auto t, auto v) { return t * activation_slope<decltype(v)>(kind, v, beta); }, from_t, value);
+      const auto of_z = map_lanes<T, W>(
+          [=](auto z, auto t, auto v, auto w) {
+            return z * activation_slope<decltype(v)>(kind, v, beta) + t * activation_curvature<decltype(v)>(kind, v, beta) * w;
+          },
+          pack_load<T, W>(next_z + i), from_t, value, pack_load<T, W>(u + i));
+      pack_store<T, W>(adjoint_u + i, of_u);
+      pack_store<T, W>(adjoint_z + i, of_z);
+    }
+    const T* x = layer_input(args, l - 1, first, n_rows, true, scratch).data;
     if (gradient != nullptr) {
       gradient->add_matrix(l - 1, adjoint_u, row, tile.tangent(l - 1), below, n_rows);
       gradient->add_matrix(l - 1, adjoint_z, row, x, below, n_rows);
       gradient->add_bias(l - 1, adjoint_z, row, n_rows);
     }
-    mlp.transposed(l - 1, adjoint_u, row, next_u, n_rows);
-    mlp.transposed(l - 1, adjoint_z, row, next_z, n_rows);
+    mlp.transposed(l - 1, adjoint_u, row, n_rows, Overwrite<T>{next_u, below});
+    mlp.transposed(l - 1, adjoint_z, row, n_rows, Overwrite<T>{next_z, below});
   }
   if (args.grad_input != nullptr)
-    unpad_rows<T>(next_z, pad16(shape.widths[0]), args.grad_input + first * shape.widths[0], shape.widths[0], n_rows);
+    copy_rows(next_z, pad16(n_in), n_in, args.grad_input + first * n_in, n_in, n_in, n_rows);
 }
 
 template <class T>
 void second(const MlpArgs<T>& args) {
   const PackedMlp<T> mlp(args.shape, args.params);
-  with_gradients(args, [&](Tile<T>&, MlpGradient<T>* gradient, std::int64_t first, int n_rows) {
-    SecondTile<T> tile(args.shape);
-    second_tile(args, mlp, tile, gradient, first, n_rows);
-  });
+  with_gradients(args, [&] { return SecondTile<T>(args.shape); },
+                 [&](SecondTile<T>& tile, MlpGradient<T>* gradient, std::int64_t first, std::int64_t n_rows) {
+                   second_tile(args, mlp, tile, gradient, first, n_rows);
+                 });
 }
+
+#endif
 
 }  // namespace
 
+void mlp_forward_bf16(const MlpBf16Args& args) { forward(args); }
+void mlp_backward_bf16(const MlpBf16Args& args) { backward(args); }
+#ifndef NF_MATRIX_PATH
 void mlp_forward_f32(const MlpArgs<float>& args) { forward(args); }
 void mlp_backward_f32(const MlpArgs<float>& args) { backward(args); }
 void mlp_second_f32(const MlpArgs<float>& args) { second(args); }
-#ifndef NF_FAST_PATH
+#endif
+#if !defined(NF_FAST_PATH) && !defined(NF_MATRIX_PATH)
 void mlp_forward_f64(const MlpArgs<double>& args) { forward(args); }
 void mlp_backward_f64(const MlpArgs<double>& args) { backward(args); }
 void mlp_second_f64(const MlpArgs<double>& args) { second(args); }

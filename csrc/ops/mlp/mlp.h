@@ -6,13 +6,16 @@
 // stay in the nearest caches; unlike there, biases are possible and widths need no padding.
 #pragma once
 
+#include "common/bf16.h"
 #include "common/cpu.h"
-#include "common/lanes.h"
 
 namespace nf {
 
 constexpr int kMlpMaxLayers = 12;
 constexpr int kMlpMaxWidth = 512;
+
+// What is multiplied: float32 (or float64) numbers, or numbers rounded to bfloat16 with float32 sums.
+enum class Precision : int { full = 0, bf16 = 1 };
 
 enum class Activation : int { none = 0, relu = 1, softplus = 2, sigmoid = 3 };
 
@@ -22,6 +25,7 @@ struct MlpShape {
   Activation hidden, output;
   double beta;                        // of softplus: log(1 + exp(beta z)) / beta
   bool biases;
+  Precision precision;
 
   int max_width() const;
   std::int64_t n_params() const;
@@ -31,14 +35,15 @@ struct MlpShape {
 
 void check_mlp_shape(const MlpShape& shape);  // throws std::invalid_argument
 
-template <class T>
+// T: numbers outside; E: numbers that are multiplied, and the hidden activations that are kept.
+template <class T, class E = T>
 struct MlpArgs {
   MlpShape shape;
   std::int64_t n;                  // samples
   const T* input;                  // [n, widths[0]]
   const T* params;                 // [n_params]
   T* output = nullptr;             // forward: [n, widths[n_layers]]
-  T* hidden = nullptr;             // forward, optional; backward and second, read:
+  E* hidden = nullptr;             // forward, optional; backward and second, read:
                                    //   per hidden layer one [n, width] block of activations
   const T* saved_output = nullptr;  // backward and second: the forward's output
   const T* grad_output = nullptr;  // backward: [n, n_out]
@@ -53,6 +58,13 @@ struct MlpArgs {
 NF_KERNEL(mlp_forward_f32, MlpArgs<float>)
 NF_KERNEL(mlp_backward_f32, MlpArgs<float>)
 NF_KERNEL(mlp_second_f32, MlpArgs<float>)
+#if !defined(NF_CUDA_MODULE)
+namespace nf {
+using MlpBf16Args = MlpArgs<float, Bf16>;
+}
+NF_KERNEL_MATRIX(mlp_forward_bf16, MlpBf16Args)
+NF_KERNEL_MATRIX(mlp_backward_bf16, MlpBf16Args)
+#endif
 NF_KERNEL_PORTABLE(mlp_forward_f64, MlpArgs<double>)
 NF_KERNEL_PORTABLE(mlp_backward_f64, MlpArgs<double>)
 NF_KERNEL_PORTABLE(mlp_second_f64, MlpArgs<double>)
