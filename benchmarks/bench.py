@@ -35,7 +35,7 @@ class Row:
     """One line of the table. Rates are medians over the rounds, in `unit`.
 
     Attributes:
-        name: `<op>.<forward|backward|second>.<f32>`, `march`, `step` or `render`; a variant's
+        name: `<op>.<forward|backward|second>.<f32|bf16>`, `march`, `step` or `render`; a variant's
             difference follows after `:`.
         ours: the native rate.
         torch_eager: that of the best plain PyTorch.

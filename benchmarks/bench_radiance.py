@@ -18,9 +18,16 @@ _RENDER: Bar = {"claim": "forward against PyTorch", "ratio_eager": 15.0, "ratio_
 
 
 def cases(sizes: Sizes) -> Iterator[Case]:
-    """`step` and `render` with 8 x 4, then with 16 x 2."""
+    """`step` and `render` with 8 x 4, then with 16 x 2, then 8 x 4 in bfloat16.
+
+    PyTorch's arms are float32 throughout.
+    """
     stored = stored_batch(sizes.n_samples, sizes.image_size)
-    for n_levels, n_features, variant in ((8, 4, ""), (16, 2, ":16x2")):
+    for n_levels, n_features, precision, variant in (
+        (8, 4, "float32", ""),
+        (16, 2, "float32", ":16x2"),
+        (8, 4, "bf16", ":bf16"),
+    ):
         spec = HashGridSpec(
             n_levels=n_levels,
             n_features=n_features,
@@ -28,7 +35,7 @@ def cases(sizes: Sizes) -> Iterator[Case]:
             finest_resolution=2048,
         )
         field = fresh_field(spec)
-        ours = _Native(field, stored)
+        ours = _Native(field, stored, precision)
         eager, compiled = (
             RadianceBaseline(spec, field.table, field.density, field.color, compiled=compiled)
             for compiled in (False, True)
@@ -58,12 +65,12 @@ def cases(sizes: Sizes) -> Iterator[Case]:
 class _Native:
     """The fused path over the stored batch."""
 
-    def __init__(self, field: FieldParams, stored: StoredBatch) -> None:
+    def __init__(self, field: FieldParams, stored: StoredBatch, precision: str) -> None:
         self.stored, spec = stored, field.spec
         self.shape = _core.RadianceShape(
             _core.HashGridShape(*spec.arguments),
-            _core.MlpShape([spec.n_output, 64, 16], "relu", "none", 1.0, False),
-            _core.MlpShape([32, 64, 64, 3], "relu", "sigmoid", 1.0, False),
+            _core.MlpShape([spec.n_output, 64, 16], "relu", "none", 1.0, False, precision),
+            _core.MlpShape([32, 64, 64, 3], "relu", "sigmoid", 1.0, False, precision),
         )
         self.params = (field.table, field.density, field.color)
         self.grads, self.first, self.second = (_zeros_like(self.params) for _ in range(3))

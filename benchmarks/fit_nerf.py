@@ -114,7 +114,7 @@ def rows_of(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def table(rows: list[dict[str, Any]], header: bool = True) -> str:
     """Rows as a markdown table."""
     head = (
-        "| data | what | seconds | steps | test PSNR | test SSIM | train PSNR | M samples | peak MB |\n"
+        "| data | what | s | steps | test PSNR | test SSIM | train PSNR | M samples | peak MB |\n"
         "|---|---|---|---|---|---|---|---|---|"
     )
     lines = [head] if header else []
@@ -124,8 +124,8 @@ def table(rows: list[dict[str, Any]], header: bool = True) -> str:
         shown = " ".join(str(what[key]) for key in ("preset", "precision"))
         extra = [f"{key}={value}" for key, value in what.items() if key not in _SHOWN]
         lines.append(
-            f"| {row['data']} | {' '.join([shown, *extra])} | {row['seconds']:.0f} | {row['steps']} | {row['psnr_test']:.2f} | "
-            f"{row['ssim_test']:.4f} | {row['psnr_train']:.2f} | "
+            f"| {row['data']} | {' '.join([shown, *extra])} | {row['seconds']:.0f} | "
+            f"{row['steps']} | {row['psnr_test']:.2f} | {row['ssim_test']:.4f} | {row['psnr_train']:.2f} | "
             f"{row['train_samples'] / 1e6:.0f} | {row['peak_mb_fit']:.0f} |"
         )
     return "\n".join(lines)

@@ -19,6 +19,13 @@ HASH_GRID_FLOAT32 = 1e-4
 # Sums of up to 64 products per layer, of 4 layers, and exp and log to 2 ulp.
 MLP_FLOAT32 = 2e-5
 
+# The same products of the same rounded numbers; where a sum lies between two bfloat16 numbers, its
+# order of summation decides, and one hidden number in a thousand differs by 2^-8 of itself.
+MLP_BF16 = 4e-3
+
+# Slopes of smooth activations come from rounded values (2^-9), the reference's do not.
+MLP_BF16_SMOOTH_GRADIENT = 2e-2
+
 # Products of a dozen exponentials, and differences of prefix sums of up to 12 units of length.
 COMPOSITE_FLOAT32 = 2e-5
 

@@ -21,59 +21,90 @@ _SHARE: Bar = {
 
 
 def cases(sizes: Sizes) -> Iterator[Case]:
-    """Forward, all gradients, and the gradient of the inputs' gradient."""
-    n = sizes.n_samples
-    shape = _core.MlpShape(WIDTHS, "relu", "none", 1.0, False)
-    params = xavier(WIDTHS, torch.Generator().manual_seed(3))
-    matrices = _split(params)
-    inputs, grad_output = torch.randn(n, WIDTHS[0]), torch.randn(n, WIDTHS[-1])
-    output, hidden = torch.empty(n, WIDTHS[-1]), torch.empty(n * shape.n_hidden)
-    grad_inputs, grad_params = torch.empty_like(inputs), torch.empty_like(params)
-    pieces = torch.split(inputs, PIECE_SAMPLES)
-    compiled_forward = torch.compile(forward, fullgraph=True)
-    yield Case(
-        "mlp.forward.f32",
-        n,
-        "M samples/s",
-        ours=lambda: _core.mlp_forward(shape, inputs, params, output),
-        eager=lambda: torch.cat([forward(piece, matrices)[-1] for piece in pieces]),
-        compiled=lambda: torch.cat([compiled_forward(piece, matrices)[-1] for piece in pieces]),
-        limit=lambda: sizes.flops() / (2 * shape.n_params),
-        bar=_SHARE,
-    )
-    _core.mlp_forward(shape, inputs, params, output, hidden)
-    saved = [
-        (grad, piece, *forward(piece, matrices)[:-1])
-        for piece, grad in zip(pieces, torch.split(grad_output, PIECE_SAMPLES), strict=True)
-    ]
-    compiled_backward = torch.compile(backward, fullgraph=True)
-    yield Case(
-        "mlp.backward.f32",
-        n,
-        "M samples/s",
-        ours=lambda: _core.mlp_backward(
-            shape, grad_output, inputs, params, hidden, output, grad_inputs, grad_params
-        ),
-        eager=lambda: [backward(*tensors, matrices) for tensors in saved],
-        compiled=lambda: [compiled_backward(*tensors, matrices) for tensors in saved],
-        limit=lambda: sizes.flops() / (4 * shape.n_params),
-        bar=_SHARE,
-    )
-    tangents, grad_grad_output = torch.randn_like(inputs), torch.empty_like(grad_output)
-    second = [
-        _second_arm(matrices, *tensors[:2], tangent)
-        for tensors, tangent in zip(saved, torch.split(tangents, PIECE_SAMPLES), strict=True)
-    ]
-    yield Case(
-        "mlp.second.f32",
-        n,
-        "M samples/s",
-        ours=lambda: _core.mlp_second(
-            shape, tangents, grad_output, inputs, params, hidden, output,
-            grad_grad_output, grad_inputs, grad_params,
-        ),
-        eager=lambda: [arm() for arm in second],
-    )  # fmt: skip
+    """Forward, all gradients, and the gradient of the inputs' gradient; then in bfloat16."""
+    bench = _Bench(sizes, "float32")
+    yield bench.forward()
+    yield bench.backward()
+    yield bench.second()
+    bench = _Bench(sizes, "bf16")
+    yield bench.forward()
+    yield bench.backward()
+
+
+class _Bench:
+    """The tensors that the cases of one precision share; PyTorch's arms are of the same type."""
+
+    def __init__(self, sizes: Sizes, precision: str) -> None:
+        self.sizes, self.n = sizes, sizes.n_samples
+        self.suffix = "f32" if precision == "float32" else "bf16"
+        self.dtype = torch.float32 if precision == "float32" else torch.bfloat16
+        self.shape = _core.MlpShape(WIDTHS, "relu", "none", 1.0, False, precision)
+        self.params = xavier(WIDTHS, torch.Generator().manual_seed(3))
+        self.matrices = _split(self.params.to(self.dtype))
+        self.inputs, self.grad_output = (torch.randn(self.n, w) for w in (WIDTHS[0], WIDTHS[-1]))
+        self.output = torch.empty(self.n, WIDTHS[-1])
+        self.hidden = torch.empty(self.n * self.shape.n_hidden, dtype=self.dtype)
+        self.grad_inputs = torch.empty_like(self.inputs)
+        self.grad_params = torch.empty_like(self.params)
+        _core.mlp_forward(self.shape, self.inputs, self.params, self.output, self.hidden)
+        self.pieces = torch.split(self.inputs.to(self.dtype), PIECE_SAMPLES)
+        grads = torch.split(self.grad_output.to(self.dtype), PIECE_SAMPLES)
+        self.saved = [
+            (grad, piece, *forward(piece, self.matrices)[:-1])
+            for piece, grad in zip(self.pieces, grads, strict=True)
+        ]
+
+    def forward(self) -> Case:
+        """Values alone."""
+        compiled, matrices = torch.compile(forward, fullgraph=True), self.matrices
+        return Case(
+            f"mlp.forward.{self.suffix}",
+            self.n,
+            "M samples/s",
+            ours=lambda: _core.mlp_forward(self.shape, self.inputs, self.params, self.output),
+            eager=lambda: torch.cat([forward(piece, matrices)[-1] for piece in self.pieces]),
+            compiled=lambda: torch.cat([compiled(piece, matrices)[-1] for piece in self.pieces]),
+            limit=lambda: self.sizes.flops() / (2 * self.shape.n_params),
+            bar=_SHARE if self.suffix == "f32" else None,
+        )
+
+    def backward(self) -> Case:
+        """All gradients, from saved activations."""
+        compiled, matrices = torch.compile(backward, fullgraph=True), self.matrices
+        return Case(
+            f"mlp.backward.{self.suffix}",
+            self.n,
+            "M samples/s",
+            ours=lambda: _core.mlp_backward(
+                self.shape, self.grad_output, self.inputs, self.params, self.hidden, self.output,
+                self.grad_inputs, self.grad_params,
+            ),
+            eager=lambda: [backward(*tensors, matrices) for tensors in self.saved],
+            compiled=lambda: [compiled(*tensors, matrices) for tensors in self.saved],
+            limit=lambda: self.sizes.flops() / (4 * self.shape.n_params),
+            bar=_SHARE if self.suffix == "f32" else None,
+        )  # fmt: skip
+
+    def second(self) -> Case:
+        """Derivatives of the gradient of the inputs."""
+        tangents = torch.randn_like(self.inputs)
+        grad_grad_output = torch.empty_like(self.grad_output)
+        arms = [
+            _second_arm(self.matrices, *tensors[:2], tangent)
+            for tensors, tangent in zip(
+                self.saved, torch.split(tangents, PIECE_SAMPLES), strict=True
+            )
+        ]
+        return Case(
+            f"mlp.second.{self.suffix}",
+            self.n,
+            "M samples/s",
+            ours=lambda: _core.mlp_second(
+                self.shape, tangents, self.grad_output, self.inputs, self.params, self.hidden,
+                self.output, grad_grad_output, self.grad_inputs, self.grad_params,
+            ),
+            eager=lambda: [arm() for arm in arms],
+        )  # fmt: skip
 
 
 def forward(inputs: Tensor, matrices: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,15 +23,18 @@ KEYS = {
     "share_of_limit", "unit", "threads", "isa", "bar", "spread", "drjit",
 }  # fmt: skip
 EXPECTED = {
-    "step": {"step", "step:16x2"},
-    "render": {"render", "render:16x2"},
+    "step": {"step", "step:16x2", "step:bf16"},
+    "render": {"render", "render:16x2", "render:bf16"},
     "march": {"march"},
     "hash_grid": {
         "hash_grid.forward.f32", "hash_grid.forward.f32:rays", "hash_grid.forward.f32:16x2",
         "hash_grid.forward.f32:16x2-rays", "hash_grid.backward.f32",
         "hash_grid.backward.f32:with-forward", "hash_grid.second.f32",
     },
-    "mlp": {"mlp.forward.f32", "mlp.backward.f32", "mlp.second.f32"},
+    "mlp": {
+        "mlp.forward.f32", "mlp.backward.f32", "mlp.second.f32", "mlp.forward.bf16",
+        "mlp.backward.bf16",
+    },
     "spherical_harmonics": {"spherical_harmonics.forward.f32", "spherical_harmonics.backward.f32"},
     "frequency": {"frequency.forward.f32", "frequency.backward.f32"},
     "composite": {"composite.forward.f32", "composite.backward.f32"},

@@ -1,5 +1,6 @@
 """The fused radiance path equals the operations called one by one."""
 
+import dataclasses
 import functools
 import math
 
@@ -28,6 +29,7 @@ SCENE = ops.MarchScene(
 NO_WORDS, ALL_WORDS = (torch.full((SCENE.grid.n_words,), fill) for fill in (0, -1))
 ISAS = ["portable", "avx2", "avx512", "amx"]
 GRADIENT = 2e-5  # relative, in the 2-norm
+BF16_GRADIENT = 5e-3  # hidden numbers between two bfloat16 numbers go either way
 
 
 @pytest.fixture
@@ -173,6 +175,44 @@ def test_training_equals_the_operations(name, stop, density, any_isa):
         assert abs(batch.n_kept - int((ray.weights > 0).sum())) <= 2  # ends within rounding
     else:
         assert ((ray.opacity > 0.05) & (ray.opacity < 0.95)).float().mean() > 0.5
+
+
+def in_bf16(spec):
+    """The same field with both networks in bfloat16."""
+    parts = (dataclasses.replace(part, precision="bf16") for part in (spec.density, spec.color))
+    return ops.RadianceSpec(spec.grid, *parts)
+
+
+@pytest.mark.parametrize("isa", [_core.best_isa(), "portable", "amx-emulated"])
+@pytest.mark.parametrize("name", SPECS)
+def test_bf16_equals_the_operations(name, isa, restored_core):
+    restored_core.set_isa(isa)
+    spec, batch = in_bf16(SPECS[name]), Batch()
+    params = ops.RadianceParams(*(p.clone().requires_grad_() for p in make_params(name)))
+    ray = per_op(spec, params, batch.samples, batch.directions, 0.0)
+    color = batch.over(ray)
+    (huber(color - batch.target).sum() / (5 * 3 * len(color))).backward()
+    batch.train(spec, make_params(name), 0.0)
+    torch.testing.assert_close(batch.color, color.detach(), rtol=0, atol=2e-3)
+    for actual, expected in zip(batch.gradients[::2], params[:2], strict=True):
+        assert relative_error(actual, expected.grad) < BF16_GRADIENT
+    assert relative_error(batch.gradients.color, params.color.grad) < BF16_GRADIENT
+    exact = Batch().train(SPECS[name], make_params(name), 0.0)
+    assert relative_error(batch.gradients.color, exact.gradients.color) > 10 * GRADIENT
+
+    origins, directions, half = batch.origins, batch.directions, torch.full((150,), 0.5)
+    out = torch.empty(150, 3), torch.empty(150), torch.empty(150)
+    rays = (origins, directions)
+    ops.radiance_render(spec, make_params(name), SCENE, make_words(), *rays, *out, stop=0, cull=0)
+    samples = ops.RadianceSamples.empty(150, 20_000)
+    ops.radiance_sample(SCENE, make_words(), *rays, half, samples)
+    ray = per_op(spec, make_params(name), samples, directions, 0.0)
+    torch.testing.assert_close(out[0], ray.color, rtol=0, atol=2e-3)
+    log_density = torch.empty(1000)
+    positions = batch.samples.positions[:1000]
+    ops.radiance_density(spec, make_params(name), positions, log_density)
+    expected, _ = evaluate(spec, make_params(name), positions, positions)
+    torch.testing.assert_close(log_density, expected, rtol=0, atol=2e-2)
 
 
 def test_slope_of_the_density_is_bounded(any_isa):
@@ -367,6 +407,7 @@ def test_density_equals_the_operations(name, n, any_isa):
         ({"density": ops.MlpSpec((32, 60, 16))}, "hidden widths need to be multiples of 16"),
         ({"color": ops.MlpSpec((31, 64, 3))}, r"features \+ 16"),
         ({"color": ops.MlpSpec((32, 64, 4))}, "needs 3 outputs"),
+        ({"density": ops.MlpSpec((32, 64, 16), precision="bf16")}, "the same precision"),
     ],
 )
 def test_fields_without_a_fused_form_are_refused(parts, message):

@@ -62,7 +62,16 @@ MUTATIONS = [
     Mutation(
         "mlp", "ops/mlp/mlp.cpp", "l - 1, adjoint_z, row, x", "l - 1, adjoint_u, row, x", SECOND
     ),
-    Mutation("mlp", "ops/mlp/tile.h", "+= delta[r *", "-= delta[r *", FIRST),
+    Mutation("mlp", "ops/mlp/tile.h", "+= number(delta[", "-= number(delta[", FIRST),
+    Mutation("mlp", "common/bf16.h", "(bits >> 16 & 1u)", "0u", "test_bf16_rounds_as_torch"),
+    Mutation("mlp", "common/bf16.h", "sum += second *", "sum += first *", "test_bf16_equals"),
+    Mutation(
+        "mlp",
+        "ops/mlp/rows.h",
+        "return d * activation_slope",
+        "return d + 0 * activation_slope",
+        FIRST,
+    ),
     Mutation(
         "frequency", "ops/frequency/frequency.h", "(1 << octave)", "(2 << octave)", "test_order"
     ),

@@ -1,5 +1,8 @@
 """Small fully connected networks."""
 
+import dataclasses
+import math
+
 import pytest
 import tolerances
 import torch
@@ -7,7 +10,8 @@ import torch
 from neural_fields import _core, ops
 from neural_fields.ops import reference
 
-from .suite import Case, OpSuite
+from .conftest import ISAS
+from .suite import Case, OpSuite, assert_equal, assert_near, derivatives
 
 
 def make_case(name, widths, **options):
@@ -125,3 +129,101 @@ def test_gradient_of_params_is_final():
 def test_wrong_specs_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         ops.MlpSpec(**options)
+
+
+# ---- bfloat16 ------------------------------------------------------------------------------------
+
+TILES = "amx-emulated"  # the code for matrix tiles, on arrays
+BF16_PATHS = ISAS[: ISAS.index(_core.best_isa()) + 1]
+BF16_PATHS += [TILES] if len(BF16_PATHS) > 1 else []  # compiled where there is more than portable
+BF16_SPECS = {
+    "density": ops.MlpSpec((32, 64, 16), precision="bf16"),
+    "color": ops.MlpSpec((32, 64, 64, 3), output="sigmoid", precision="bf16"),
+    "wide": ops.MlpSpec((128, 128, 256, 128), precision="bf16"),
+    "odd": ops.MlpSpec(
+        (35, 17, 50, 2), hidden="softplus", output="softplus", biases=True, precision="bf16"
+    ),
+    "single": ops.MlpSpec((7, 4), biases=True, precision="bf16"),
+}
+
+
+@pytest.fixture(params=BF16_PATHS)
+def bf16_path(request, restored_core):
+    restored_core.set_isa(request.param)
+
+
+def bf16_inputs(spec, n):
+    generator = torch.Generator().manual_seed(n)
+    samples = torch.rand(n, spec.n_input, generator=generator) * 2 - 1
+    return samples, torch.randn(spec.n_params, generator=generator) * sum(spec.widths) ** -0.5
+
+
+@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 95, 97, 1000])
+@pytest.mark.parametrize("name", BF16_SPECS)
+def test_bf16_equals_the_reference(name, n, bf16_path):
+    spec = BF16_SPECS[name]
+    inputs = bf16_inputs(spec, n)
+    values, *gradients = derivatives(lambda x, p: ops.mlp(x, p, spec), inputs)
+    expected, *slopes = derivatives(lambda x, p: reference.mlp(x, p, spec), inputs)
+    smooth = "softplus" in (spec.hidden, spec.output)
+    assert_near([values], [expected], tolerances.MLP_BF16)
+    tolerance = tolerances.MLP_BF16_SMOOTH_GRADIENT if smooth else tolerances.MLP_BF16
+    assert_near(gradients, slopes, tolerance)
+
+
+@pytest.mark.parametrize("name", ["density", "color"])
+def test_bf16_rounds_what_it_multiplies(name, bf16_path):
+    """Far from float32, near bfloat16's resolution: a path that forgot to round would show."""
+    spec = BF16_SPECS[name]
+    inputs, params = bf16_inputs(spec, 500)
+    exact = ops.mlp(inputs, params, dataclasses.replace(spec, precision="float32"))
+    error = (ops.mlp(inputs, params, spec) - exact).abs().mean() / exact.abs().mean()
+    assert 2**-14 < error < 2**-7
+
+
+def test_bf16_rounds_as_torch_does(bf16_path):
+    spec = ops.MlpSpec((1, 1), precision="bf16")
+    generator = torch.Generator().manual_seed(0)
+    bits = torch.randint(0x00800000, 0x7F7F0000, (20_000,), generator=generator, dtype=torch.int32)
+    ties = (bits[:5000] & ~0xFFFF) | 0x8000
+    numbers = torch.cat([bits, ties, -bits]).view(torch.float32)
+    special = torch.tensor([0.0, -0.0, math.inf, -math.inf, math.nan])
+    numbers = torch.cat([numbers[numbers.abs() > 1e-37], special])
+    rounded = ops.mlp(numbers[:, None], torch.ones(1), spec)[:, 0]
+    assert torch.equal(rounded.nan_to_num(7e7), numbers.bfloat16().float().nan_to_num(7e7))
+    assert rounded[-1].isnan()
+
+
+@pytest.mark.parametrize("name", BF16_SPECS)
+def test_bf16_repeats_bit_for_bit(name, restored_core):
+    spec, runs = BF16_SPECS[name], []
+    for n_threads in (1, 2, 3):
+        restored_core.set_num_threads(n_threads)
+        runs.append(derivatives(lambda x, p: ops.mlp(x, p, spec), bf16_inputs(spec, 3000)))
+    for run in runs[1:]:
+        assert_equal(run, runs[0])
+
+
+def test_bf16_registration_and_compilation():
+    spec = BF16_SPECS["odd"]
+    x, p = bf16_inputs(spec, 5)
+    output, hidden = torch.ops.neural_fields.mlp(x, p, True, *spec.arguments)
+    assert hidden.dtype == torch.bfloat16
+    mlp, backward = torch.ops.neural_fields.mlp, torch.ops.neural_fields.mlp_backward
+    gradients = (torch.ones_like(output), x, p, hidden, output, True, True)
+    torch.library.opcheck(backward.default, (*gradients, *spec.arguments))
+    inputs = (x.requires_grad_(), p.requires_grad_(), True)
+    torch.library.opcheck(mlp.default, (*inputs, *spec.arguments))
+
+
+def test_bf16_refuses_what_it_cannot_do():
+    spec = BF16_SPECS["density"]
+    x, p = bf16_inputs(spec, 4)
+    with pytest.raises(TypeError, match=r"bf16 needs float32 tensors, got torch\.float64"):
+        ops.mlp(x.double(), p.double(), spec)
+    x.requires_grad_()
+    (slope,) = torch.autograd.grad(ops.mlp(x, p, spec).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"^mlp: second derivatives in bf16 .*reference\.mlp"):
+        torch.autograd.grad(slope.sum(), x)
+    with pytest.raises(ValueError, match="precision: needs float32 or bf16, got 'fp8'"):
+        ops.MlpSpec((3, 4), precision="fp8")
