@@ -125,8 +125,8 @@ def table(rows: list[dict[str, Any]], header: bool = True) -> str:
         extra = [f"{key}={value}" for key, value in what.items() if key not in _SHOWN]
         lines.append(
             f"| {row['data']} | {' '.join([shown, *extra])} | {row['seconds']:.0f} | "
-            f"{row['steps']} | {row['psnr_test']:.2f} | {row['ssim_test']:.4f} | {row['psnr_train']:.2f} | "
-            f"{row['train_samples'] / 1e6:.0f} | {row['peak_mb_fit']:.0f} |"
+            f"{row['steps']} | {row['psnr_test']:.2f} | {row['ssim_test']:.4f} | "
+            f"{row['psnr_train']:.2f} | {row['train_samples'] / 1e6:.0f} | {row['peak_mb_fit']:.0f} |"
         )
     return "\n".join(lines)
 
