@@ -2,6 +2,7 @@
 // that is still transparent, evaluates their density together, and colours only those that carry
 // weight.
 #include "common/loops.h"
+#include "fused/coarse.h"
 #include "fused/encode.h"
 #include "fused/radiance.h"
 #include "fused/tile_network.h"
@@ -38,9 +39,10 @@ const E* network_input(Buffer<float>& encoded, Buffer<E>& rounded, int width, st
 template <class E>
 class TileRenderer {
  public:
-  TileRenderer(const RadianceRenderArgs& args, const PackedMlp<E>& density, const PackedMlp<E>& color)
+  TileRenderer(const RadianceRenderArgs& args, const MarchScene& scene, const PackedMlp<E>& density, const PackedMlp<E>& color)
       : args_(args),
-        lattice_(args.scene),
+        scene_(scene),
+        lattice_(scene),
         encoding_(args.field.grid.n_levels * args.field.grid.n_features),
         features_(args.field.density.widths[args.field.density.n_layers]),
         density_(density, args.field.density, kRoundSamples),
@@ -54,7 +56,7 @@ class TileRenderer {
     int alive = n_rays;
     for (int r = 0; r < n_rays; ++r) {
       const float *o = args_.origins + (begin + r) * 3, *d = args_.directions + (begin + r) * 3;
-      rays_[r].marcher = RayMarcher(args_.scene, lattice_, o, d, 0.5f);
+      rays_[r].marcher = RayMarcher(scene_, lattice_, o, d, 0.5f);
       rays_[r].transmittance = 1;
       rays_[r].rgb[0] = rays_[r].rgb[1] = rays_[r].rgb[2] = rays_[r].depth = 0;
       spherical_harmonics<4, float>(d[0], d[1], d[2], rays_[r].harmonics);
@@ -84,7 +86,7 @@ class TileRenderer {
       Ray& ray = rays_[alive_[a]];
       for (int k = 0; k < share; ++k) {
         Sample sample{alive_[a], 0, 0};
-        if (!ray.marcher.next(args_.scene, lattice_, &sample.t0, &sample.t1)) {
+        if (!ray.marcher.next(scene_, lattice_, &sample.t0, &sample.t1)) {
           finished_[alive_[a]] = true;
           break;
         }
@@ -134,6 +136,7 @@ class TileRenderer {
   }
 
   const RadianceRenderArgs& args_;
+  const MarchScene& scene_;
   const StepLattice lattice_;
   const int encoding_, features_;
   TileNetwork<E> density_, color_;
@@ -151,9 +154,10 @@ template <class E>
 void render(const RadianceRenderArgs& args) {
   const PackedMlp<E> density(args.field.density, args.field.density_params);
   const PackedMlp<E> color(args.field.color, args.field.color_params);
+  const CoarseScene coarse(args.scene);
   std::int64_t total = 0;
   parallel_chunks(args.n_rays, kTileRays * 8, [&](std::int64_t begin, std::int64_t end) {
-    TileRenderer<E> renderer(args, density, color);
+    TileRenderer<E> renderer(args, coarse.scene, density, color);
     std::int64_t n_samples = 0;
     for (std::int64_t first = begin; first < end; first += kTileRays) {
       if (args.cancel != nullptr && *args.cancel != 0) break;

@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "common/loops.h"
+#include "fused/coarse.h"
 #include "fused/radiance.h"
 
 NF_BEGIN
@@ -34,12 +35,12 @@ class EndList {
   std::int64_t size_ = 0, capacity_ = 0;
 };
 
-void march_task(const SampleRaysArgs& args, const StepLattice& lattice, std::int64_t begin, std::int64_t end, EndList& list) {
+void march_task(const SampleRaysArgs& args, const MarchScene& scene, const StepLattice& lattice, std::int64_t begin, std::int64_t end, EndList& list) {
   const RaySamples& rays = args.samples;
   for (std::int64_t ray = begin; ray < end; ++ray) {
-    RayMarcher marcher(args.scene, lattice, rays.origins + ray * 3, rays.directions + ray * 3, rays.jitter[ray]);
+    RayMarcher marcher(scene, lattice, rays.origins + ray * 3, rays.directions + ray * 3, rays.jitter[ray]);
     std::int64_t count = 0;
-    for (Ends ends; marcher.next(args.scene, lattice, &ends.t0, &ends.t1); ++count) list.push(ends);
+    for (Ends ends; marcher.next(scene, lattice, &ends.t0, &ends.t1); ++count) list.push(ends);
     rays.offsets[ray + 1] = count;
   }
 }
@@ -75,11 +76,12 @@ void write_task(const SampleRaysArgs& args, std::int64_t begin, std::int64_t end
 }  // namespace
 
 void radiance_sample(const SampleRaysArgs& args) {
+  const CoarseScene coarse(args.scene);
   const StepLattice lattice(args.scene);
   const std::int64_t n_rays = args.samples.n_rays, n_tasks = (n_rays + kRays - 1) / kRays;
   EndList* lists = new EndList[static_cast<std::size_t>(n_tasks)];
   const auto end_of = [&](std::int64_t task) { return (task + 1) * kRays < n_rays ? (task + 1) * kRays : n_rays; };
-  parallel_for(n_tasks, [&](std::int64_t task) { march_task(args, lattice, task * kRays, end_of(task), lists[task]); });
+  parallel_for(n_tasks, [&](std::int64_t task) { march_task(args, coarse.scene, lattice, task * kRays, end_of(task), lists[task]); });
   *args.n_used = accumulate(args.samples);
   parallel_for(n_tasks, [&](std::int64_t task) { write_task(args, task * kRays, end_of(task), lists[task]); });
   delete[] lists;

@@ -22,6 +22,7 @@ struct MarchScene {
   int max_samples;               // per ray
   OccupancyShape grid;
   const std::uint64_t* words;    // [cells / 64]
+  const unsigned char* coarse = nullptr;  // optional: occupancy_coarse of words; see there when it may be used
 };
 
 struct MarchArgs {
@@ -100,25 +101,34 @@ struct GridProbe {
   float exit;  // distance along the ray to where the empty cell or block ends, world
 };
 
-// Looks up one point (unit coordinates); an empty 4x4x4 block is reported whole.
-NF_HD GridProbe march_probe(const OccupancyShape& grid, const std::uint64_t* words, const float p[3], const float inverse[3], int least_cascade) {
+// Distance from p to where the cube of 2^shift cells per axis around `cell` ends.
+NF_HD float march_exit(const OccupancyShape& grid, float half, const int cell[3], int shift, const float p[3], const float inverse[3]) {
+  const float side = 2.0f * half / static_cast<float>(grid.resolution);
+  float exit = 1e30f;
+  for (int d = 0; d < 3; ++d) {
+    int edge = inverse[d] > 0 ? ((cell[d] >> shift) + 1) << shift : (cell[d] >> shift) << shift;
+    edge = edge < grid.resolution ? edge : grid.resolution;
+    const float distance = (-half + side * static_cast<float>(edge) - p[d]) * inverse[d];
+    exit = distance < exit ? distance : exit;
+  }
+  return exit > 0 ? exit : 0.0f;
+}
+
+// Looks up one point (unit coordinates); an empty 4x4x4 block, and with `coarse` an empty cube of
+// 4x4x4 blocks, is reported whole.
+NF_HD GridProbe march_probe(const OccupancyShape& grid, const std::uint64_t* words, const unsigned char* coarse,
+                            const float p[3], const float inverse[3], int least_cascade) {
   int cascade = occupancy_cascade(grid, p[0], p[1], p[2]);
   cascade = cascade < least_cascade ? least_cascade : cascade;
   const float half = occupancy_half_side(grid, cascade);
   int cell[3];
   for (int d = 0; d < 3; ++d) cell[d] = occupancy_coordinate(grid, half, p[d]);
+  if (coarse != nullptr && coarse[occupancy_coarse_index(grid, cascade, cell[0] >> 4, cell[1] >> 4, cell[2] >> 4)] == 0)
+    return {false, march_exit(grid, half, cell, 4, p, inverse)};
   const std::uint64_t word = words[occupancy_block(grid, cascade, cell[0] >> 2, cell[1] >> 2, cell[2] >> 2)];
   if (word >> occupancy_bit(cell[0], cell[1], cell[2]) & 1) return {true, 0.0f};
   // An empty block of an inner cascade may be left whole: beyond the cascade the next probe decides.
-  const int shift = word == 0 ? 2 : 0;
-  const float side = 2.0f * half / static_cast<float>(grid.resolution);
-  float exit = 1e30f;
-  for (int d = 0; d < 3; ++d) {
-    const int edge = inverse[d] > 0 ? ((cell[d] >> shift) + 1) << shift : (cell[d] >> shift) << shift;
-    const float distance = (-half + side * static_cast<float>(edge) - p[d]) * inverse[d];
-    exit = distance < exit ? distance : exit;
-  }
-  return {false, exit > 0 ? exit : 0.0f};
+  return {false, march_exit(grid, half, cell, word == 0 ? 2 : 0, p, inverse)};
 }
 
 // One ray, sample by sample.
@@ -150,7 +160,7 @@ class RayMarcher {
       float p[3];
       position(middle, p);
       const int least = least_cascade(scene, *t1 - *t0);
-      const GridProbe probe = march_probe(scene.grid, scene.words, p, inverse_, least);
+      const GridProbe probe = march_probe(scene.grid, scene.words, scene.coarse, p, inverse_, least);
       if (probe.occupied) {
         ++count_;
         i_ += 1;

@@ -50,6 +50,28 @@ NF_HD std::int64_t occupancy_block(const OccupancyShape& shape, int cascade, int
   return ((cascade * blocks + bz) * blocks + by) * blocks + bx;
 }
 
+// Cubes of 4x4x4 blocks, one byte each: whether any block in it has a bit. Small enough for the
+// nearest cache, where the bits of all cells are not. No cube may reach into the next cascade.
+NF_HD bool occupancy_has_coarse(const OccupancyShape& shape) { return shape.n_cascades == 1 || shape.resolution % 64 == 0; }
+
+NF_HD int occupancy_coarse_side(const OccupancyShape& shape) { return (shape.resolution + 15) / 16; }
+
+NF_HD std::int64_t occupancy_coarse_index(const OccupancyShape& shape, int cascade, int x, int y, int z) {
+  const std::int64_t side = occupancy_coarse_side(shape);
+  return ((cascade * side + z) * side + y) * side + x;
+}
+
+inline void occupancy_coarse(const OccupancyShape& shape, const std::uint64_t* words, unsigned char* coarse) {
+  const int side = occupancy_coarse_side(shape), blocks = shape.resolution / 4;
+  memset(coarse, 0, static_cast<std::size_t>(shape.n_cascades) * side * side * side);
+  for (int cascade = 0; cascade < shape.n_cascades; ++cascade)
+    for (int z = 0; z < blocks; ++z)
+      for (int y = 0; y < blocks; ++y)
+        for (int x = 0; x < blocks; ++x)
+          if (words[occupancy_block(shape, cascade, x, y, z)] != 0)
+            coarse[occupancy_coarse_index(shape, cascade, x >> 2, y >> 2, z >> 2)] = 1;
+}
+
 NF_HD int occupancy_bit(int x, int y, int z) { return (x & 3) | ((y & 3) << 2) | ((z & 3) << 4); }
 
 // Half side of a cascade's cube in unit coordinates.
