@@ -53,6 +53,8 @@ def _look(
         return inside, torch.zeros_like(inside)
     opaque = (data.images[camera, :, :, 3] > 0).float()[None, None]
     opaque = functional.pad(opaque, [radius] * 4, value=1.0)  # beyond the border is unknown
-    around = functional.max_pool2d(opaque, 2 * radius + 1, stride=1)[0, 0]
+    size = 2 * radius + 1  # a square's maximum is that of rows of maxima of columns
+    rows_around = functional.max_pool2d(opaque, (size, 1), stride=1)
+    around = functional.max_pool2d(rows_around, (1, size), stride=1)[0, 0]
     rows, columns = row.clamp(0, height - 1).long(), column.clamp(0, width - 1).long()
     return inside, inside & (around[rows, columns] == 0)
