@@ -20,7 +20,8 @@ _RENDER: Bar = {"claim": "forward against PyTorch", "ratio_eager": 15.0, "ratio_
 def cases(sizes: Sizes) -> Iterator[Case]:
     """`step` and `render` with 8 x 4, then with 16 x 2, then 8 x 4 in bfloat16.
 
-    PyTorch's arms are float32 throughout.
+    PyTorch's arms are float32 throughout. The limit is that of the networks' multiply-adds alone,
+    forward or with both gradients, at the float32 peak: as if all else were free.
     """
     stored = stored_batch(sizes.n_samples, sizes.image_size)
     for n_levels, n_features, precision, variant in (
@@ -41,6 +42,7 @@ def cases(sizes: Sizes) -> Iterator[Case]:
             for compiled in (False, True)
         )
         items = stored.batch.n_samples
+        products = len(field.density) + len(field.color)  # multiply-adds of a sample's forward pass
         # Before any step: later the field is opaque in places, and our render would stop early.
         yield Case(
             f"render{variant}",
@@ -49,6 +51,7 @@ def cases(sizes: Sizes) -> Iterator[Case]:
             ours=ours.render,
             eager=lambda eager=eager: eager.forward(stored.batch),  # type: ignore[misc]
             compiled=lambda compiled=compiled: compiled.forward(stored.batch),  # type: ignore[misc]
+            limit=lambda products=products: sizes.flops() / (2 * products),  # type: ignore[misc]
             bar=None if variant else _RENDER,
         )
         yield Case(
@@ -58,6 +61,7 @@ def cases(sizes: Sizes) -> Iterator[Case]:
             ours=ours.step,
             eager=lambda eager=eager: eager.step(stored.batch),  # type: ignore[misc]
             compiled=lambda compiled=compiled: compiled.step(stored.batch),  # type: ignore[misc]
+            limit=lambda products=products: sizes.flops() / (6 * products),  # type: ignore[misc]
             bar=None if variant else _STEP,
         )
 
