@@ -76,7 +76,9 @@ lint: env ## Check style and formatting
 
 types: env ## Check the types
 	$(call heading,types)
-	$(VENV)/bin/mypy
+	@rm -rf build/types && mkdir -p build/types/neural_fields
+	@ln -s $(CURDIR)/neural_fields/* $(addprefix $(CURDIR)/,scenes viewer benchmarks) build/types/neural_fields/
+	cd build/types && MYPYPATH=. $(CURDIR)/$(VENV)/bin/mypy --config-file $(CURDIR)/pyproject.toml -p neural_fields
 
 # The core by itself, without Python, with every warning an error.
 native: env ## Compile the core alone under gcc and clang

@@ -123,11 +123,18 @@ def table(rows: list[dict[str, Any]], header: bool = True) -> str:
         what.update(what.pop("options", {}))
         shown = " ".join(str(what[key]) for key in ("preset", "precision"))
         extra = [f"{key}={value}" for key, value in what.items() if key not in _SHOWN]
-        lines.append(
-            f"| {row['data']} | {' '.join([shown, *extra])} | {row['seconds']:.0f} | "
-            f"{row['steps']} | {row['psnr_test']:.2f} | {row['ssim_test']:.4f} | "
-            f"{row['psnr_train']:.2f} | {row['train_samples'] / 1e6:.0f} | {row['peak_mb_fit']:.0f} |"
+        cells = (
+            row["data"],
+            " ".join([shown, *extra]),
+            f"{row['seconds']:.0f}",
+            row["steps"],
+            f"{row['psnr_test']:.2f}",
+            f"{row['ssim_test']:.4f}",
+            f"{row['psnr_train']:.2f}",
+            f"{row['train_samples'] / 1e6:.0f}",
+            f"{row['peak_mb_fit']:.0f}",
         )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

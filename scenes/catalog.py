@@ -47,7 +47,7 @@ _PUBLIC = (
         "public",
         "eight path-traced objects (lego, ship, drums, ...), 100 train and 200 test views, 800x800",
         "https://www.matthewtancik.com/nerf",
-        "differs per object (Blend Swap models: CC-0, CC-BY, CC-BY-SA, CC-BY-NC); see the set's README",
+        "per object: CC-0, CC-BY, CC-BY-SA or CC-BY-NC (lego); see the set's README",
         _BLENDER,
     ),
     SceneInfo(

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from neural_fields import api
-from neural_fields.cli.report_figures import depth_picture
 from neural_fields.fields import read_field_file
 from neural_fields.fields.load import build_field
+from neural_fields.viewer.report_figures import depth_picture
 
 
 def main() -> None:

@@ -18,10 +18,10 @@ from neural_fields.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neural_fields.cli.report_page import ViewRow
     from neural_fields.data.dataset import Dataset
     from neural_fields.fields import FieldFile, RadianceField
     from neural_fields.rendering.volume import Rendered
+    from neural_fields.viewer.report_page import ViewRow
 
 ERROR_SCALE = 0.2  # mean absolute difference that the last colour of the error map stands for
 _TURN_SIDE, _TURN_FPS = 320, 24.0
@@ -107,10 +107,10 @@ def write_report(
         InputError: file, data or output are at fault.
     """
     from neural_fields.api import load_for
-    from neural_fields.cli import report_page as page
     from neural_fields.fields import read_field_file
     from neural_fields.fields.file import write_atomically
     from neural_fields.fields.load import build_field
+    from neural_fields.viewer import report_page as page
 
     _check(output, views, orbit)
     content = read_field_file(field)
@@ -160,9 +160,9 @@ def _scored(
 ) -> tuple[dict[str, Any], list[ViewRow]]:
     """The scores of all views, and evenly spread ones as pictures."""
     from neural_fields import api
-    from neural_fields.cli import report_figures as figures
-    from neural_fields.cli.report_page import ViewRow
     from neural_fields.training.evaluate import evaluate
+    from neural_fields.viewer import report_figures as figures
+    from neural_fields.viewer.report_page import ViewRow
 
     n_rows = min(n_rows, len(images))
     shown = {len(images) * row // n_rows for row in range(n_rows)}
@@ -195,7 +195,7 @@ def _turntable(
     from neural_fields.cli.cameras import plan
     from neural_fields.cli.frames import Writer
     from neural_fields.cli.render import to_bytes
-    from neural_fields.cli.report_figures import data_uri
+    from neural_fields.viewer.report_figures import data_uri
 
     if n == 0:
         return None, "not asked for"

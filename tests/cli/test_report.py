@@ -15,12 +15,12 @@ from PIL import Image
 
 import neural_fields as nf
 from neural_fields import scenes
-from neural_fields.cli import report_figures as figures
-from neural_fields.cli import report_page
 from neural_fields.cli.main import run
 from neural_fields.cli.report import write_report
 from neural_fields.encodings import HashConfig
 from neural_fields.fields import FieldFile, RadianceConfig, RadianceField, read_field_file
+from neural_fields.viewer import report_figures as figures
+from neural_fields.viewer import report_page
 
 N_TEST, SIZE = 5, 24
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from neural_fields.cli import report_figures as figures
-from neural_fields.cli.report_style import STYLE
 from neural_fields.fields import FieldFile
+from neural_fields.viewer import report_figures as figures
+from neural_fields.viewer.report_style import STYLE
 
 
 @dataclass(frozen=True)
