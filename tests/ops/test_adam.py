@@ -63,12 +63,14 @@ def test_numbers_without_gradient_stay_bit_for_bit(any_isa):
     assert (tensors[0][still] != before[0][still]).all()
 
 
-def test_only_touched_blocks_are_visited(any_isa):
+@pytest.mark.parametrize("skip_zero", [False, True])
+def test_only_touched_blocks_are_visited(skip_zero, any_isa):
     tensors = make(50)
     before = [tensor.clone() for tensor in tensors]
     touched = torch.tensor([0, 1, 0, 1], dtype=torch.uint8)
     visited = torch.tensor([False, True, False, True]).repeat_interleave(16)[:50]
-    ops.adam_step(*tensors, step=1, rate=0.1, clear=True, touched=touched)
+    options = {"clear": True, "skip_zero": skip_zero, "touched": touched}
+    ops.adam_step(*tensors, step=1, rate=0.1, **options)
     assert not touched.any()
     for a, b in zip(tensors, before, strict=True):
         assert torch.equal(a[~visited], b[~visited])
