@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OPTIONAL = {"imageio_ffmpeg", "matplotlib"}  # of the extras; a module may need them on import
+OPTIONAL = {"imageio_ffmpeg"}  # of the extras; a module may need them on import
 SHELLS = {"bash", "console", "sh", "shell"}
 SOURCES = {"neural_fields": "neural_fields"} | {
     name: f"neural_fields.{name}" for name in ("scenes", "viewer", "benchmarks")

@@ -75,7 +75,7 @@ def doctor(json: str | None = None) -> None:
         "best_path": _core.best_isa(),
         "path_in_use": _core.active_isa(),
         "path_reason": f"NF_ISA={forced}" if forced else "the best that this processor runs",
-        "avx512_bf16": _core.has_avx512_bf16(),
+        "bf16": _bf16(_core.active_isa(), _core.has_avx512_bf16()),
         "threads": _core.num_threads(),
         "threads_reason": "NF_NUM_THREADS"
         if os.environ.get("NF_NUM_THREADS")
@@ -83,12 +83,19 @@ def doctor(json: str | None = None) -> None:
         "huge_pages": _huge_pages(),
         "cuda": _cuda(),
     }
-    for module, purpose in (("imageio_ffmpeg", "mp4 videos"), ("matplotlib", "report plots")):
-        found = importlib.util.find_spec(module) is not None
-        result[module] = f"found, for {purpose}" if found else f"missing: no {purpose}"
+    found = importlib.util.find_spec("imageio_ffmpeg") is not None
+    result["imageio_ffmpeg"] = "found, for mp4 videos" if found else "missing: no mp4 videos"
     for key, value in result.items():
         say(f"{key:>16}  {value}", json)
     emit_json(json, result)
+
+
+def _bf16(path: str, dot_products: bool) -> str:
+    if path == "amx":
+        return "matrix tiles (AMX)"
+    if path == "avx512" and dot_products:
+        return "dot products (AVX512-BF16)"
+    return "computed in float32 on this path: --precision bf16 is no faster"
 
 
 def _huge_pages() -> str:

@@ -270,6 +270,25 @@ def test_training_repeats_bit_for_bit(name, stop, restored_core):
 # ---- samples -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("share", [0.003, 0.03, 0.5])
+@pytest.mark.parametrize(("resolution", "n_cascades"), [(128, 1), (36, 1), (64, 3), (16, 2)])
+def test_empty_space_is_skipped_without_loss(resolution, n_cascades, share, restored_core):
+    """The coarse table of the fused march, where cubes of 16 cells fit the cascades and where not."""
+    restored_core.set_isa("portable")
+    scene = dataclasses.replace(SCENE, grid=ops.OccupancySpec(resolution, n_cascades))
+    generator = torch.Generator().manual_seed(4)
+    values = (torch.rand(scene.grid.n_cells, generator=generator) < share).float()
+    words = ops.occupancy_words(values, scene.grid)
+    rays = make_rays(300)
+    expected = ops.march(scene, words, *rays)
+    batch = ops.RadianceSamples.empty(300, 40_000)
+    assert ops.radiance_sample(scene, words, *rays, batch) == 300
+    n = int(expected.offsets[-1])
+    assert n > 0
+    assert torch.equal(batch.offsets, expected.offsets)
+    assert torch.equal(batch.t_starts[:n], expected.t_starts)
+
+
 @pytest.mark.parametrize("n_rays", [0, 1, 127, 128, 129, 400])
 def test_samples_equal_the_march(n_rays, restored_core):
     restored_core.set_isa("portable")

@@ -38,7 +38,7 @@ void backward_table(const HashGridArgs<T>& args) {
 // grad_positions, and with tangents also what depends on them (`Second`): see hash_grid_second.
 template <class T, int D, int F, bool Second>
 void positions_of_chunk(const HashGridArgs<T>& args, std::int64_t begin, std::int64_t end) {
-  using L = typename LanesOf<T>::type;
+  using L = typename RowLanes<T>::type;
   using Feature = Features<T, F>;
   constexpr int W = LaneTraits<L>::width, n_corners = 1 << D;
   const std::int64_t row = args.shape.n_levels * F;
@@ -47,8 +47,8 @@ void positions_of_chunk(const HashGridArgs<T>& args, std::int64_t begin, std::in
   for (std::int64_t first = begin; first < end; first += W) {
     const int n_points = end - first < W ? static_cast<int>(end - first) : W;
     L x[D], tangent[D], sum[D];
-    load_positions<L, D>(args.positions, first, end, x);
-    if (Second) load_positions<L, D>(args.tangents, first, end, tangent);
+    load_rows<L>(args.positions, D, first, end, x);
+    if (Second) load_rows<L>(args.tangents, D, first, end, tangent);
     for (int d = 0; d < D; ++d) sum[d] = broadcast<L>(0);
     for (int l = 0; l < args.shape.n_levels; ++l) {
       const HashGridLevel& level = args.shape.levels[l];

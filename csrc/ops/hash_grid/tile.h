@@ -3,18 +3,10 @@
 
 #include "common/loops.h"
 #include "common/pack.h"
+#include "common/rows.h"
 #include "ops/hash_grid/hash_grid.h"
 
 NF_BEGIN
-
-template <class T>
-struct LanesOf {
-  using type = T;
-};
-template <>
-struct LanesOf<float> {
-  using type = FloatLanes;
-};
 
 // F features of one entry as one register (a plain number for F = 1).
 template <class T, int F>
@@ -36,18 +28,6 @@ struct Features<T, 1> {
   static NF_INLINE void store(T* p, type x) { *p = x; }
   static NF_INLINE T dot(type a, type b) { return a * b; }
 };
-
-// W consecutive positions as lanes; the tail repeats the last point.
-template <class L, int D>
-NF_INLINE void load_positions(const ScalarOf<L>* positions, std::int64_t first, std::int64_t n, L x[D]) {
-  constexpr int W = LaneTraits<L>::width;
-  alignas(64) ScalarOf<L> rows[D][W];
-  for (int p = 0; p < W; ++p) {
-    const std::int64_t row = first + p < n ? first + p : n - 1;
-    for (int d = 0; d < D; ++d) rows[d][p] = positions[row * D + d];
-  }
-  for (int d = 0; d < D; ++d) x[d] = lane_load<L>(rows[d]);
-}
 
 // Indices and weights of all corners for W points.
 template <class L, int D>
@@ -73,14 +53,14 @@ struct Corners {
 template <class T, int D, int F, class Body>
 NF_INLINE void hash_grid_for_points(const HashGridShape& shape, const HashGridLevel& level, const T* positions,
                                     std::int64_t begin, std::int64_t end, const T* table, Body&& body) {
-  using L = typename LanesOf<T>::type;
+  using L = typename RowLanes<T>::type;
   constexpr int W = Corners<L, D>::W;
   constexpr std::size_t kNear = 384 << 10;  // bytes that stay in the nearest caches by themselves
   const bool prefetch = level.size * sizeof(T) * F > kNear;
   Corners<L, D> blocks[2];
   const auto locate = [&](std::int64_t first, Corners<L, D>& corners) {
     L x[D];
-    load_positions<L, D>(positions, first, end, x);
+    load_rows<L>(positions, D, first, end, x);
     corners.compute(level, shape.interpolation, x);
   };
   if (begin < end) locate(begin, blocks[0]);
