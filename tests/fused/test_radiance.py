@@ -273,7 +273,7 @@ def test_training_repeats_bit_for_bit(name, stop, restored_core):
 @pytest.mark.parametrize("share", [0.003, 0.03, 0.5])
 @pytest.mark.parametrize(("resolution", "n_cascades"), [(128, 1), (36, 1), (64, 3), (16, 2)])
 def test_empty_space_is_skipped_without_loss(resolution, n_cascades, share, restored_core):
-    """The coarse table of the fused march, where cubes of 16 cells fit the cascades and where not."""
+    """The march skips cubes of 16 cells, where they fit the cascades and where not."""
     restored_core.set_isa("portable")
     scene = dataclasses.replace(SCENE, grid=ops.OccupancySpec(resolution, n_cascades))
     generator = torch.Generator().manual_seed(4)
