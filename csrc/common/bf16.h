@@ -20,6 +20,13 @@ using Bf16Pair = std::uint32_t;
 
 NF_BEGIN
 
+// A pair as it stands in an array of Bf16, whose type it does not have.
+NF_INLINE Bf16Pair load_pair(const Bf16Pair* p) {
+  Bf16Pair pair;
+  std::memcpy(&pair, p, sizeof(pair));
+  return pair;
+}
+
 NF_HD float to_float(Bf16 x) { return bits_to_float(static_cast<std::int32_t>(static_cast<std::uint32_t>(x.bits) << 16)); }
 
 NF_HD Bf16 to_bf16(float x) {
@@ -63,8 +70,8 @@ NF_INLINE void bf16_store(Bf16* p, Pack<float, W> x) {
 }
 #endif
 
-// sum + the two products of a pair with a register of pairs. The instruction rounds to odd in
-// between and flushes subnormals; elsewhere these are two float32 multiply-adds.
+// sum + the two products of a pair with a register of pairs. The instruction rounds to
+// nearest even and flushes subnormals, as does that of bf16_store; elsewhere these are two float32 multiply-adds.
 template <int W>
 NF_INLINE Pack<float, W> bf16_dot(Pack<float, W> sum, Bf16Pair a, Pack<Bf16Pair, W> b) {
 #if defined(__AVX512BF16__)

@@ -67,7 +67,7 @@ Isa initial_isa() {
   if (wanted == nullptr || *wanted == '\0') return best_isa();
   for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx, Isa::amx_emulated})
     if (std::strcmp(wanted, isa_name(isa)) == 0 && has_isa(isa)) return isa;
-  throw std::invalid_argument(std::string("NF_ISA: needs one of portable, avx2, avx512, amx that this machine has (best: ") +
+  throw std::invalid_argument(std::string("NF_ISA: needs one of portable, avx2, avx512, amx, amx-emulated that this machine has (best: ") +
                               isa_name(best_isa()) + "), got '" + wanted + "'.");
 }
 

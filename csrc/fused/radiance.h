@@ -2,7 +2,7 @@
 // loss and back, tile by tile, from the operations' own tile functions. A test holds these equal to
 // the operations called one by one.
 //
-// Field: f = D(encode(x)) with log-density f[0], colour = C(f, SH(d)); see design.md section 4.
+// Field: f = D(encode(x)) with log-density f[0], colour = C(f, SH(d)); see docs/ops/fused.md.
 #pragma once
 
 #include "ops/hash_grid/hash_grid.h"

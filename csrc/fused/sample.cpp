@@ -35,7 +35,8 @@ class EndList {
   std::int64_t size_ = 0, capacity_ = 0;
 };
 
-void march_task(const SampleRaysArgs& args, const MarchScene& scene, const StepLattice& lattice, std::int64_t begin, std::int64_t end, EndList& list) {
+void march_task(const SampleRaysArgs& args, const MarchScene& scene, const StepLattice& lattice, std::int64_t begin,
+                std::int64_t end, EndList& list) {
   const RaySamples& rays = args.samples;
   for (std::int64_t ray = begin; ray < end; ++ray) {
     RayMarcher marcher(scene, lattice, rays.origins + ray * 3, rays.directions + ray * 3, rays.jitter[ray]);

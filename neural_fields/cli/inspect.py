@@ -36,6 +36,7 @@ def info(file: tyro.conf.Positional[Path], json: str | None = None) -> None:
         "architecture": content.config.get("architecture"),
         "params": sum(tensor.numel() for tensor in weights),
         "config": content.config,
+        "scene": content.scene,
         "protocol": content.protocol,
         "provenance": content.provenance,
         "metrics": content.metrics,
@@ -44,7 +45,7 @@ def info(file: tyro.conf.Positional[Path], json: str | None = None) -> None:
     }
     for key in ("kind", "architecture", "params", "bytes"):
         say(f"{key:>14}  {result[key]}", json)
-    for group in ("config", "protocol", "metrics", "provenance", "checkpoint"):
+    for group in ("config", "scene", "protocol", "metrics", "provenance", "checkpoint"):
         for key, value in result[group].items():
             text = str(value)
             say(

@@ -54,7 +54,7 @@ def _finest(data: Dataset) -> int:
 
 
 def _sampling(data: Dataset, coarser: float) -> Sampling:
-    """Instant-ngp's steps (fields.md 4.2), `coarser` times as long; cascades over aabb_scale."""
+    """Instant-ngp's steps, `coarser` times as long; cascades over aabb_scale."""
     scale = data.aabb_scale
     step = _STEP * coarser / scale
     return Sampling(

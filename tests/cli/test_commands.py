@@ -15,10 +15,11 @@ from neural_fields.fields import read_field_file
 from neural_fields.rendering.cameras import Cameras
 
 OPTIONS = {
-    "fit nerf": "--output --field --preset --background --seconds --steps --device --seed --resume"
-    " --config --downscale --save-every --json",
+    "fit nerf": "--output --field --preset --precision --background --seconds --steps --device"
+    " --seed --resume --config --downscale --save-every --json",
     "eval": "--data --split --json",
     "render": "--output --orbit --cameras --data --split --mode --size --fps --json",
+    "report": "--data --output --split --views --orbit --json",
     "info": "--json",
     "scenes list": "--json",
     "scenes make": "--output --n-train --n-test --size --seed --overwrite --json",

@@ -84,11 +84,7 @@ void positions_of_chunk(const HashGridArgs<T>& args, std::int64_t begin, std::in
         }
       }
     }
-    alignas(64) T columns[W];
-    for (int d = 0; d < D; ++d) {
-      lane_store(columns, sum[d]);
-      for (int p = 0; p < n_points; ++p) args.grad_positions[(first + p) * D + d] = columns[p];
-    }
+    for (int d = 0; d < D; ++d) store_column<L>(args.grad_positions, D, first, end, d, sum[d]);
   }
 }
 

@@ -48,15 +48,17 @@ struct Corners {
 };
 
 // Calls body(point, corners, lane) for the points [begin, end). The corners of the next W points are
-// located and prefetched while the present ones are worked on: the loads of a level that the nearest
-// caches cannot hold then overlap (measured, random positions, 2^19 entries: 6.2 to 9.0 M points/s).
+// located and their entries of `table` prefetched while the present ones are worked on: the loads of
+// a level that the nearest caches cannot hold then overlap (measured, random positions, 2^19 entries:
+// 6.2 to 9.0 M points/s). A null table prefetches nothing: where a body skips entries that other
+// threads write, their lines must not be fetched.
 template <class T, int D, int F, class Body>
 NF_INLINE void hash_grid_for_points(const HashGridShape& shape, const HashGridLevel& level, const T* positions,
                                     std::int64_t begin, std::int64_t end, const T* table, Body&& body) {
   using L = typename RowLanes<T>::type;
   constexpr int W = Corners<L, D>::W;
   constexpr std::size_t kNear = 384 << 10;  // bytes that stay in the nearest caches by themselves
-  const bool prefetch = level.size * sizeof(T) * F > kNear;
+  const bool prefetch = table != nullptr && level.size * sizeof(T) * F > kNear;
   Corners<L, D> blocks[2];
   const auto locate = [&](std::int64_t first, Corners<L, D>& corners) {
     L x[D];
@@ -109,7 +111,7 @@ void hash_grid_scatter_level(const HashGridShape& shape, int l, const T* positio
   T* NF_RESTRICT grad = grad_table + level.offset * F;
   const std::int64_t row = shape.n_levels * F;
   hash_grid_for_points<T, D, F>(
-      shape, level, positions, begin, end, grad, [&](std::int64_t point, const auto& corners, int p) {
+      shape, level, positions, begin, end, WholeLevel ? grad : nullptr, [&](std::int64_t point, const auto& corners, int p) {
         const typename Feature::type g = Feature::load(grad_output + point * row + l * F);
         NF_UNROLL
         for (int c = 0; c < corners.count; ++c) {

@@ -98,7 +98,7 @@ NF_HD bool march_interval(const MarchScene& scene, const float origin[3], const 
 
 struct GridProbe {
   bool occupied;
-  float exit;  // distance along the ray to where the empty cell or block ends, world
+  float exit;  // distance along the ray to where the empty cell or cube of cells ends, world
 };
 
 // Distance from p to where the cube of 2^shift cells per axis around `cell` ends.

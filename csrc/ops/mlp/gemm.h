@@ -14,6 +14,7 @@ template <class E>
 struct Factors {
   using Unit = E;
   using Sum = E;
+  static NF_INLINE E load(const E* p) { return *p; }
   static constexpr int per_unit = 1;  // numbers along k
   static constexpr int padding = 16;  // rows of activations are padded to a multiple of this
   template <int W>
@@ -26,6 +27,7 @@ template <>
 struct Factors<Bf16> {
   using Unit = Bf16Pair;
   using Sum = float;
+  static NF_INLINE Bf16Pair load(const Bf16Pair* p) { return load_pair(p); }
   static constexpr int per_unit = 2;
   static constexpr int padding = 32;  // the depth of a matrix tile
   template <int W>
@@ -63,7 +65,7 @@ NF_INLINE void gemm_block(const Left<E>& a, const UnitOf<E>* NF_RESTRICT b, std:
     for (int n = 0; n < NR; ++n) right[n] = pack_load<UnitOf<E>, W>(b + k * b_row + n0 + n * W);
     NF_UNROLL
     for (int m = 0; m < MR; ++m) {
-      const UnitOf<E> factor = left[m * a.row + k * a.column];
+      const UnitOf<E> factor = Factors<E>::load(left + m * a.row + k * a.column);
       NF_UNROLL
       for (int n = 0; n < NR; ++n) sum[m][n] = Factors<E>::template multiply_add<W>(sum[m][n], factor, right[n]);
     }

@@ -42,7 +42,7 @@ struct Blocks {  // of one tile of samples each, zeros at first
 template <class T, class E>
 struct Tile {  // scratch for one tile of one task
   explicit Tile(const MlpShape& shape)
-      : rows(shape, 4, Factors<E>::padding), sums(shape, 2, Factors<E>::padding) {}
+      : rows(shape, 3, Factors<E>::padding), sums(shape, 2, Factors<E>::padding) {}
   Blocks<E> rows;
   Blocks<T> sums;
 };
@@ -120,6 +120,7 @@ void backward_tile(const MlpArgs<T, E>& args, const PackedMlp<E>& mlp, Tile<T, E
   E *delta = tile.rows[0], *next = tile.rows[1], *scratch = tile.rows[2];
   output_delta(args, first, n_rows, delta, tile);
   for (int l = shape.n_layers - 1; l >= 0; --l) {
+    if (l == 0 && gradient == nullptr) break;
     const std::int64_t delta_row = padded<E>(shape.widths[l + 1]), x_row = padded<E>(shape.widths[l]);
     const Rows<E> x = layer_input(args, l, first, n_rows, true, scratch);
     if (gradient != nullptr) {

@@ -2,6 +2,8 @@
 // NF_EMULATE_TILES the same operations on plain arrays, to test the code that uses them anywhere.
 #pragma once
 
+#include <atomic>
+
 #include "common/bf16.h"
 
 #if defined(__AMX_BF16__)
@@ -21,21 +23,25 @@ constexpr int kTileRows = 16;  // and units or floats per row
 // Eight tiles of full size; released at the end, so that nothing else pays for their state.
 class TileScope {
  public:
-  TileScope() {
-    struct alignas(64) {
-      std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-      std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-    } config;
-    _tile_loadconfig(&config);
-  }
+  TileScope() { _tile_loadconfig(&kConfig); }
   ~TileScope() { _tile_release(); }
   TileScope(const TileScope&) = delete;
   TileScope& operator=(const TileScope&) = delete;
+
+ private:
+  // Constant: compilers that know only the first 8 bytes to be read may drop stores to a local one.
+  struct alignas(64) Config {
+    std::uint8_t palette, start_row, reserved[14];
+    std::uint16_t row_bytes[16];
+    std::uint8_t rows[16];
+  };
+  static constexpr Config kConfig{1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
 };
 
+// Tile loads do not tell every compiler that they read memory.
+inline void stores_before_tile_loads() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
 // Macros, because a tile's number is part of the instruction. `row` counts units or floats.
-#define NF_TILE_ZERO(t) _tile_zero(t)
 #define NF_TILE_LOAD(t, data, row) _tile_loadd(t, data, static_cast<int>((row) * 4))
 #define NF_TILE_STORE(t, data, row) _tile_stored(t, data, static_cast<int>((row) * 4))
 #define NF_TILE_DOT(c, a, b) _tile_dpbf16ps(c, a, b)
@@ -53,7 +59,7 @@ class TileScope {
  public:
   TileScope() { memset(&tile_state(), 0xff, sizeof(TileState)); }  // NaN: a tile that is not loaded shows
 };
-inline void tile_zero(int t) { memset(tile_state().words[t], 0, sizeof(TileState::words[0])); }
+inline void stores_before_tile_loads() {}
 inline void tile_load(int t, const void* data, std::int64_t row) {
   for (int r = 0; r < kTileRows; ++r) memcpy(tile_state().words[t][r], static_cast<const std::uint32_t*>(data) + r * row, 64);
 }
@@ -74,7 +80,6 @@ inline void tile_dot(int c, int a, int b) {
       state.words[c][m][n] = as_uint(float_to_bits(sum));
     }
 }
-#define NF_TILE_ZERO(t) tile_zero(t)
 #define NF_TILE_LOAD(t, data, row) tile_load(t, data, row)
 #define NF_TILE_STORE(t, data, row) tile_store(t, data, row)
 #define NF_TILE_DOT(c, a, b) tile_dot(c, a, b)
@@ -98,7 +103,7 @@ struct LeftPanel {
     data = copy;
     row = n_k;
     for (std::int64_t m = 0; m < 2 * kTileRows; ++m)
-      for (std::int64_t k = 0; k < n_k; ++k) copy[m * n_k + k] = m < n_m ? from[m * from_row + k * from_column] : 0;
+      for (std::int64_t k = 0; k < n_k; ++k) copy[m * n_k + k] = m < n_m ? load_pair(from + m * from_row + k * from_column) : 0;
   }
 };
 
@@ -134,6 +139,7 @@ void gemm_tiles(const Bf16Pair* a, std::int64_t a_row, std::int64_t a_column, co
       start_tile(out, m, second, n_m, sums[1]);
       start_tile(out, m + kTileRows, n, n_m, sums[2]);
       start_tile(out, m + kTileRows, second, n_m, sums[3]);
+      stores_before_tile_loads();
       NF_TILE_LOAD(0, sums[0], kTileRows);
       NF_TILE_LOAD(1, sums[1], kTileRows);
       NF_TILE_LOAD(2, sums[2], kTileRows);
