@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ def shared_data():
         return path
 
     return find
+
+
+def pytest_configure(config):
+    # A job in a shell's background is started with Ctrl-C ignored, and so would be what it starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
