@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from neural_fields.data.dataset import Dataset, load_dataset
+from neural_fields.data.picture import Picture, load_picture
 from neural_fields.errors import InputError
-from neural_fields.fields import RadianceField, read_field_file
+from neural_fields.fields import ImageField, RadianceField, read_field_file
 from neural_fields.fields.load import build_field, load, save
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.volume import Mode, Rendered, normals, over, render_view
 from neural_fields.training.evaluate import evaluate as evaluate_field
+from neural_fields.training.evaluate import evaluate_image
 
 __all__ = ["evaluate", "load", "render", "save"]
 
@@ -44,9 +46,9 @@ def render(
         InputError: the mode is unknown.
 
     Example:
-        >>> from neural_fields.encodings import HashConfig
+        >>> from neural_fields.architectures.hash import Hash
         >>> from neural_fields.fields import RadianceConfig
-        >>> field = RadianceField(RadianceConfig(encoding=HashConfig(log2_table_size=12)))
+        >>> field = RadianceField(RadianceConfig(architecture=Hash(log2_table_size=12)))
         >>> cameras = Cameras.orbit((0, 0, 0), 4, elevation_deg=20, n=1, width=8, height=6)
         >>> render(field, cameras, mode="depth").shape
         torch.Size([6, 8])
@@ -69,19 +71,35 @@ def render(
 
 def evaluate(
     path: str | os.PathLike[str],
-    data: str | os.PathLike[str] | Dataset,
+    data: str | os.PathLike[str] | Dataset | Picture,
     split: str = "test",
 ) -> dict[str, Any]:
-    """Score a `.nf` file against the photographs of a split, by the protocol stored in the file.
+    """Score a `.nf` file against what it was fitted to, by the protocol stored in the file.
+
+    Args:
+        path: the file.
+        data: of a radiance field the data set, of an image field the picture.
+        split: which of a data set's images.
 
     Returns:
         `psnr, ssim, n_views, seconds, protocol, views`.
 
     Raises:
         InputError: file or data are at fault.
+
+    Example:
+        >>> evaluate("lego.nf", "lego")["psnr"]  # doctest: +SKIP
     """
     content = read_field_file(path)
     field = build_field(content, path)
+    if isinstance(field, ImageField):
+        if isinstance(data, Dataset):
+            raise InputError(f"{path}: is an image field; it needs the picture, got a data set.")
+        if not isinstance(data, Picture):
+            data = load_picture(data, content.protocol.get("downscale", 1))
+        return evaluate_image(field, data)
+    if isinstance(data, Picture):
+        raise InputError(f"{path}: is a radiance field; it needs the data set, got a picture.")
     if not isinstance(data, Dataset):
         data = load_for(content.protocol, data, split, field)
     return evaluate_field(field, data)

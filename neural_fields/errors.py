@@ -1,6 +1,9 @@
-"""The two kinds of failure that a caller can act on."""
+"""The two kinds of failure that a caller can act on, and a sentence that many need."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
 
 
 class InputError(ValueError):
@@ -17,3 +20,15 @@ class InputError(ValueError):
 
 class TrainingError(RuntimeError):
     """A loss or a parameter became non-finite; the last good file is kept."""
+
+
+def unknown_value(option: str, value: str, choices: Sequence[str]) -> str:
+    """The sentence about a value that is not among the choices.
+
+    Example:
+        >>> unknown_value("--mode", "dpeth", ("rgb", "depth"))
+        "--mode: needs one of rgb, depth, got 'dpeth'; did you mean depth?"
+    """
+    near = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"{option}: needs one of {', '.join(choices)}, got {value!r}{hint}"

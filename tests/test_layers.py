@@ -18,6 +18,7 @@ PYTHON_LAYERS = [
     ("ops",),
     ("encodings",),
     ("decoders",),
+    ("architectures",),
     ("fields",),
     ("rendering",),
     ("data",),

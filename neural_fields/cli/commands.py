@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from neural_fields.cli.bench import bench
 from neural_fields.cli.evaluate import evaluate
-from neural_fields.cli.fit import fit_nerf
+from neural_fields.cli.fit import fit_image, fit_nerf
 from neural_fields.cli.inspect import doctor, info
 from neural_fields.cli.render import render
 from neural_fields.cli.report import report
@@ -15,6 +15,7 @@ from neural_fields.cli.scenes import scenes_list, scenes_make
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "fit nerf": fit_nerf,
+    "fit image": fit_image,
     "eval": evaluate,
     "render": render,
     "report": report,
@@ -25,11 +26,17 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "bench": bench,
 }
 
+
+def _architectures() -> Sequence[str]:
+    from neural_fields.architectures import names
+
+    return names()
+
+
 # Options whose values are words from a list.
-CHOICES: dict[str, tuple[str, ...]] = {
-    "--field": ("hash",),
-    "--preset": ("default", "ngp", "ngp16"),
-    "--device": ("auto", "cpu"),
-    "--mode": ("rgb", "depth", "normal", "opacity"),
-    "--split": ("train", "val", "test"),
+CHOICES: dict[str, Callable[[], Sequence[str]]] = {
+    "--field": _architectures,
+    "--device": lambda: ("auto", "cpu"),
+    "--mode": lambda: ("rgb", "depth", "normal", "opacity"),
+    "--split": lambda: ("train", "val", "test"),
 }

@@ -1,4 +1,4 @@
-"""`nf fit nerf`."""
+"""`nf fit nerf` and `nf fit image`."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from neural_fields.cli.output import Bar, emit_json, say, unknown_value
-from neural_fields.errors import InputError
+from neural_fields.cli.output import Bar, emit_json, say
+from neural_fields.errors import InputError, unknown_value
 
 if TYPE_CHECKING:
     from neural_fields.fit import Progress, Run
 
 _KEYS: dict[str, tuple[type, ...]] = {
+    "field": (str,),
     "preset": (str,),
     "precision": (str,),
-    "background": (str, list),
     "seconds": (int, float),
     "steps": (int,),
     "seed": (int,),
     "downscale": (int,),
     "training": (dict,),
 }
+_NERF_KEYS: dict[str, tuple[type, ...]] = {**_KEYS, "background": (str, list)}
 _BACKGROUNDS = ("white", "black", "random", "auto", "R,G,B")
 
 
 def fit_nerf(
     data: tyro.conf.Positional[Path],
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-    field: Literal["hash"] = "hash",
+    field: str | None = None,
     preset: str | None = None,
     precision: str | None = None,
     background: str | None = None,
@@ -53,10 +54,11 @@ def fit_nerf(
         data: folder with transforms_train.json (Blender) or transforms.json (nerfstudio,
             instant-ngp).
         output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
-        field: architecture.
-        preset: default (a minute on two cores), ngp or ngp16 (instant-ngp's sizes).
-        precision: of the networks: float32, or bf16, which trains faster and rounds (see
-            docs/ops/mlp.md for what that costs).
+        field: architecture (hash); docs/architectures.md compares them.
+        preset: default (a minute on two cores), or a size of the architecture's own, such as ngp
+            and ngp16 of hash.
+        precision: of the networks: float32, or bf16, which trains faster on processors that
+            multiply it and rounds (see docs/ops/mlp.md for what that costs).
         background: white, black, random or R,G,B that pictures are scored over; images with alpha
             are white unless told otherwise.
         seconds: trained seconds, without loading.
@@ -64,15 +66,17 @@ def fit_nerf(
         device: where to train; this version trains on the CPU.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
-        config: TOML file with the same names, and a table [training].
+        config: TOML file with field, preset, precision, background, seconds, steps, seed and
+            downscale, and a table [training].
         downscale: box-average the photographs by this factor (1).
         save_every: trained seconds between checkpoints.
         json: write the summary as JSON to this file, or - for stdout.
     """
     from neural_fields import fit
 
-    del field, device
+    del device
     flags = {
+        "field": field,
         "preset": preset,
         "precision": precision,
         "background": background,
@@ -81,26 +85,91 @@ def fit_nerf(
         "seed": seed,
         "downscale": downscale,
     }
-    chosen = _merged(config, {key: value for key, value in flags.items() if value is not None})
+    chosen = _merged(config, flags, _NERF_KEYS)
     _check_background(chosen.get("background"))
-    options = chosen.pop("training", {})
-    view = _View(chosen.get("seconds"), chosen.get("steps"), json)
+    view = _View("nerf", chosen, json)
     run = fit.nerf(
         data,
         output,
         resume=resume,
-        options=options,
         save_every=save_every,
-        on_start=view.start,
+        on_start=view.start_nerf,
         on_progress=view.progress,
         **chosen,
     )
-    view.finish(run, data)
-    emit_json(json, run.summary)
-    return 130 if run.interrupted else 0
+    return view.finish(run, data)
 
 
-def _merged(config: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
+def fit_image(
+    data: tyro.conf.Positional[Path],
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    field: str | None = None,
+    preset: str | None = None,
+    precision: str | None = None,
+    seconds: float | None = None,
+    steps: int | None = None,
+    device: Literal["auto", "cpu"] = "auto",
+    seed: int | None = None,
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    config: Path | None = None,
+    downscale: int | None = None,
+    save_every: float = 60.0,
+    json: str | None = None,
+) -> int:
+    """Fit an image field to a picture: PNG, JPEG, EXR, HDR, TIFF, 8 or 16 bits or floats.
+
+    With neither --seconds nor --steps it trains for 20 seconds. Options: defaults, then the
+    preset, then --config, then flags.
+
+    Args:
+        data: the picture.
+        output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
+        field: architecture (hash); docs/architectures.md compares them.
+        preset: default, or a size of the architecture's own.
+        precision: of the networks: float32, or bf16, which trains faster on processors that
+            multiply it and rounds.
+        seconds: trained seconds, without loading.
+        steps: number of steps; such a run repeats bit for bit.
+        device: where to train; this version trains on the CPU.
+        seed: of every random choice (0).
+        resume: go on from the checkpoint to the same total.
+        config: TOML file with field, preset, precision, seconds, steps, seed and downscale, and a
+            table [training].
+        downscale: box-average the picture by this factor (1).
+        save_every: trained seconds between checkpoints.
+        json: write the summary as JSON to this file, or - for stdout.
+    """
+    from neural_fields import fit
+
+    del device
+    flags = {
+        "field": field,
+        "preset": preset,
+        "precision": precision,
+        "seconds": seconds,
+        "steps": steps,
+        "seed": seed,
+        "downscale": downscale,
+    }
+    chosen = _merged(config, flags, _KEYS)
+    view = _View("image", chosen, json)
+    run = fit.image(
+        data,
+        output,
+        resume=resume,
+        save_every=save_every,
+        on_start=view.start_image,
+        on_progress=view.progress,
+        **chosen,
+    )
+    return view.finish(run, data)
+
+
+def _merged(
+    config: Path | None, flags: dict[str, Any], keys: dict[str, tuple[type, ...]]
+) -> dict[str, Any]:
+    """The file's values with the flags that were given on top, as `fit` takes them."""
+    flags = {key: value for key, value in flags.items() if value is not None}
     values: dict[str, Any] = {}
     if config is not None:
         try:
@@ -108,15 +177,16 @@ def _merged(config: Path | None, flags: dict[str, Any]) -> dict[str, Any]:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise InputError(f"--config {config}: needs a readable TOML file ({error}).") from error
         for key, value in values.items():
-            if key not in _KEYS:
-                raise InputError(unknown_value(f"--config {config}", key, [*_KEYS]))
-            if isinstance(value, bool) or not isinstance(value, _KEYS[key]):
-                wanted = " or ".join(kind.__name__ for kind in _KEYS[key])
+            if key not in keys:
+                raise InputError(unknown_value(f"--config {config}", key, [*keys]))
+            if isinstance(value, bool) or not isinstance(value, keys[key]):
+                wanted = " or ".join(kind.__name__ for kind in keys[key])
                 raise InputError(f"--config {config}: {key} needs {wanted}, got {value!r}.")
     if "steps" in flags or "seconds" in flags:  # a flag replaces the file's budget, whichever
         values.pop("steps", None)
         values.pop("seconds", None)
-    return {**values, **flags}
+    options = values.pop("training", {})
+    return {**values, **flags, "options": options}
 
 
 def _check_background(value: Any) -> None:
@@ -128,23 +198,34 @@ def _check_background(value: Any) -> None:
 class _View:
     """What a person sees of a run."""
 
-    def __init__(self, seconds: float | None, steps: int | None, json: str | None) -> None:
+    def __init__(self, command: str, chosen: dict[str, Any], json: str | None) -> None:
         from neural_fields.fit import DEFAULT_SECONDS
 
         self._json = json
-        self._steps = steps
-        self._seconds = None if steps is not None else (seconds or DEFAULT_SECONDS)
+        self._steps = chosen.get("steps")
+        seconds = chosen.get("seconds") or DEFAULT_SECONDS[command]
+        self._seconds = None if self._steps is not None else seconds
         self._bar: Bar | None = None
 
-    def start(self, trainer: Any, data: Any) -> None:
+    def start_nerf(self, trainer: Any, data: Any) -> None:
         height, width = data.images.shape[1:3]
-        say(
-            f"{len(data)} training images of {width}x{height}, box from {data.box_rule}; "
-            f"{trainer.field.n_params / 1e6:.1f}M parameters",
-            self._json,
+        self._start(
+            trainer, f"{len(data)} training images of {width}x{height}, box from {data.box_rule}"
         )
         if data.skipped:
             say(f"{len(data.skipped)} listed images do not exist and were skipped.", self._json)
+
+    def start_image(self, trainer: Any, data: Any) -> None:
+        height, width, channels = data.pixels.shape
+        bits = f"{data.bits} bits" if data.bits < 32 else "floats"
+        self._start(trainer, f"{width}x{height} pixels, {channels} channels of {bits}")
+
+    def _start(self, trainer: Any, data: str) -> None:
+        say(
+            f"{data}; {trainer.field.architecture} field of "
+            f"{trainer.field.n_params / 1e6:.2f}M parameters",
+            self._json,
+        )
         if self._seconds is not None:
             say(f"training takes {self._seconds / 60:.1f} min", self._json)
             self._bar = Bar(self._seconds, "s")
@@ -160,19 +241,23 @@ class _View:
             say(f"training takes about {minutes:.1f} min", self._json)
         self._bar.update(done, note)
 
-    def finish(self, run: Run, data: Path) -> None:
+    def finish(self, run: Run, data: Path) -> int:
+        """Say what was written and how to look at it; the exit code."""
         if self._bar is not None:
             self._bar.close()
         summary = run.summary
         state = "stopped early" if run.interrupted else "done"
         say(
             f"{state}: {summary['steps']} steps in {summary['seconds']:.1f} s, "
-            f"{summary['psnr_train']:.2f} dB on training rays",
+            f"{summary['psnr_train']:.2f} dB on training samples",
             self._json,
         )
         say(f"wrote {run.output}", self._json)
         if run.interrupted:
             say("go on with the same command and --resume", self._json)
         else:
+            target = "turn.mp4 --orbit 90" if summary["kind"] == "radiance" else "picture.png"
             say(f"score it:    nf eval {run.output} --data {data}", self._json)
-            say(f"look at it:  nf render {run.output} --orbit 90 -o turn.mp4", self._json)
+            say(f"look at it:  nf render {run.output} -o {target}", self._json)
+        emit_json(self._json, summary)
+        return 130 if run.interrupted else 0

@@ -34,14 +34,14 @@ class Writer:
                 raise InputError(f"-o {output}: cannot make the folder ({error}).") from error
 
     def _open_video(self, output: Path, fps: float) -> None:
-        import imageio
-
         if not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
             raise InputError(f"-o {output}: its folder does not exist or is not writable.")
         handle, name = tempfile.mkstemp(prefix=".", suffix=".mp4", dir=output.parent)
         os.close(handle)
         self._part = Path(name)
         try:
+            import imageio
+
             self._video = imageio.get_writer(
                 name, format="FFMPEG", fps=fps, codec="libx264", quality=8, macro_block_size=2
             )

@@ -14,8 +14,8 @@ from typing import Any
 
 from neural_fields import __version__
 from neural_fields.cli.commands import CHOICES, COMMANDS
-from neural_fields.cli.output import check_json_target, unknown_value
-from neural_fields.errors import InputError, TrainingError
+from neural_fields.cli.output import check_json_target
+from neural_fields.errors import InputError, TrainingError, unknown_value
 
 EXIT_OUR_FAULT, EXIT_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -26,7 +26,8 @@ Neural fields on any CPU.
   nf scenes make locomotive -o scene          a data set to try things on
   nf fit nerf scene -o field.nf               a radiance field from its images
   nf eval field.nf --data scene               PSNR and SSIM of views it has not seen
-  nf render field.nf --orbit 90 -o turn.mp4   a turntable"""
+  nf render field.nf --orbit 90 -o turn.mp4   a turntable
+  nf fit image photo.png -o photo.nf          a picture as a field, at any size and crop"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -116,8 +117,8 @@ def _check_options(name: str, argv: list[str]) -> None:
             raise InputError(f"{name}: has no option {option}{hint} See nf {name} --help.")
         if not equals:
             value = argv[index + 1] if index + 1 < len(argv) else ""
-        if option in CHOICES and value not in CHOICES[option]:
-            raise InputError(unknown_value(option, value, CHOICES[option]))
+        if option in CHOICES and value not in CHOICES[option]():
+            raise InputError(unknown_value(option, value, CHOICES[option]()))
         if option == "--json":
             check_json_target(value)
 

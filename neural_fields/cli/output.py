@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import json as json_module
 import math
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,18 +60,6 @@ def parse_size(size: str | None) -> tuple[int, int] | None:
     if len(parts) != 2 or not all(part.isdecimal() and 1 <= int(part) <= 16384 for part in parts):
         raise InputError(f"--size: needs WIDTHxHEIGHT such as 640x360, got {size!r}.")
     return int(parts[0]), int(parts[1])
-
-
-def unknown_value(option: str, value: str, choices: Sequence[str]) -> str:
-    """The sentence about a value that is not among the choices.
-
-    Example:
-        >>> unknown_value("--mode", "dpeth", ("rgb", "depth"))
-        "--mode: needs one of rgb, depth, got 'dpeth'; did you mean depth?"
-    """
-    near = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]}?" if near else "."
-    return f"{option}: needs one of {', '.join(choices)}, got {value!r}{hint}"
 
 
 class Bar:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from neural_fields.cli.output import Bar, emit_json, parse_size, say
 from neural_fields.errors import InputError
+
+if TYPE_CHECKING:
+    from neural_fields.fields import ImageField
 
 
 def render(
@@ -20,49 +24,102 @@ def render(
     split: Literal["train", "val", "test"] = "test",
     mode: Literal["rgb", "depth", "normal", "opacity"] = "rgb",
     size: str | None = None,
+    crop: str | None = None,
     fps: float | None = None,
     json: str | None = None,
 ) -> None:
-    """Render pictures or a video of a field, from one of --orbit, --cameras or --data.
+    """Render a field: views or a video of a scene, or a picture at any size and crop.
+
+    A radiance field needs one of --orbit, --cameras and --data. An image field is written to one
+    file: PNG, JPEG, WebP, TIFF, EXR or HDR by its name.
 
     Args:
         field: a .nf file.
-        output: a name ending in .mp4 for a video, else a folder for PNG files.
+        output: views: a name ending in .mp4 for a video, else a folder for PNG files; a picture:
+            its file.
         orbit: this many views on a circle around the scene.
         cameras: JSON file in the layout of transforms.json.
         data: the cameras of a data set; pictures get the photographs' names.
         split: which of its images.
         mode: colour, depth (near is bright), normals or opacity.
-        size: WxH; the cameras' own size if not given.
+        size: WxH; the cameras' or the picture's own size if not given.
+        crop: LEFT,TOP,WIDTH,HEIGHT in pixels of the picture that was fitted.
         fps: frames per second of a video (the camera file's, else 30).
         json: write a summary as JSON to this file, or - for stdout.
     """
     from neural_fields import api
     from neural_fields.cli.cameras import CameraPath, plan
     from neural_fields.cli.frames import Writer
-    from neural_fields.fields import read_field_file
+    from neural_fields.fields import ImageField, read_field_file
     from neural_fields.fields.load import build_field
 
+    content = read_field_file(field)
+    built = build_field(content, field)
+    if isinstance(built, ImageField):
+        views = {"--orbit": orbit, "--cameras": cameras, "--data": data, "--fps": fps}
+        _refuse({**views, "--mode": None if mode == "rgb" else mode}, "an image field")
+        render_picture(built, output, parse_size(size), crop, json)
+        return
+    _refuse({"--crop": crop}, "a radiance field")
     if sum(source is not None for source in (orbit, cameras, data)) != 1:
         raise InputError("render: needs exactly one of --orbit, --cameras and --data.")
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"--fps: needs a number above 0 and up to 1000, got {fps}.")
     pixels = parse_size(size)
-    content = read_field_file(field)
-    radiance = build_field(content, field)
-    path: CameraPath = plan(content, radiance, orbit, cameras, data, split, pixels)
+    path: CameraPath = plan(content, built, orbit, cameras, data, split, pixels)
     background = _background(content.scene.get("background"), field)
     writer = Writer(output, fps or path.fps or 30.0)
     bar = Bar(len(path.names), "views")
     with writer:
         for index, name in enumerate(path.names):
-            picture = api.render(radiance, path.cameras, index, mode=mode, background=background)
+            picture = api.render(built, path.cameras, index, mode=mode, background=background)
             writer.add(name, to_bytes(picture, mode))
             bar.update(index + 1)
     bar.close()
     say(f"wrote {output} ({len(path.names)} views)", json)
     summary: dict[str, Any] = {"output": str(output), "views": len(path.names), "mode": mode}
     emit_json(json, summary)
+
+
+def _refuse(options: dict[str, object], kind: str) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise InputError(f"{option}: does not apply to {kind}; leave it out.")
+
+
+def render_picture(
+    field: ImageField,
+    output: Path,
+    size: tuple[int, int] | None,
+    crop: str | None,
+    json: str | None,
+) -> None:
+    """Write an image field, or a part of it, as one picture."""
+    from neural_fields.data.picture import WRITTEN, save_picture
+    from neural_fields.rendering.image import render_image
+
+    if output.suffix.lower() not in WRITTEN:
+        known = ", ".join(WRITTEN)
+        raise InputError(f"-o {output}: a picture needs a name ending in one of {known}.")
+    if not output.parent.is_dir():
+        raise InputError(f"-o {output}: its folder does not exist; create it first.")
+    part = None if crop is None else _parse_crop(crop)
+    width, height = size or (None, None)
+    picture = render_image(field, width, height, part)
+    save_picture(output, picture, field.config.bits, field.config.color_space)
+    height, width = picture.shape[:2]
+    say(f"wrote {output} ({width}x{height} pixels)", json)
+    emit_json(json, {"output": str(output), "width": width, "height": height})
+
+
+def _parse_crop(text: str) -> tuple[float, float, float, float]:
+    try:
+        left, top, width, height = (float(part) for part in text.split(","))
+    except ValueError:
+        left = top = width = height = math.nan
+    if not (math.isfinite(left + top) and 0 < width < 1e6 and 0 < height < 1e6):
+        raise InputError(f"--crop: needs LEFT,TOP,WIDTH,HEIGHT in pixels, got {text!r}.")
+    return left, top, width, height
 
 
 def _background(stored: object, field: Path) -> tuple[float, float, float]:

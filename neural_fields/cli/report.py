@@ -109,12 +109,12 @@ def write_report(
     from neural_fields.api import load_for
     from neural_fields.fields import read_field_file
     from neural_fields.fields.file import write_atomically
-    from neural_fields.fields.load import build_field
+    from neural_fields.fields.load import build_radiance
     from neural_fields.viewer import report_page as page
 
     _check(output, views, orbit)
     content = read_field_file(field)
-    radiance = build_field(content, field)
+    radiance = build_radiance(content, field)
     images = load_for(content.protocol, data, split, radiance)
     total = len(images) + orbit
 

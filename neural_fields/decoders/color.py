@@ -25,20 +25,21 @@ class ColorHead(nn.Module):
 
     Example:
         >>> head = ColorHead(16, (64, 64))
+        >>> head.reset(torch.Generator().manual_seed(1))
         >>> directions = torch.nn.functional.normalize(torch.randn(5, 3), dim=1)
         >>> head(torch.rand(5, 16), directions).shape
         torch.Size([5, 3])
     """
 
     def __init__(
-        self,
-        n_features: int,
-        hidden: tuple[int, ...],
-        generator: torch.Generator | None = None,
-        precision: Precision = "float32",
+        self, n_features: int, hidden: tuple[int, ...], precision: Precision = "float32"
     ) -> None:
         super().__init__()
-        self.mlp = Mlp(color_spec(n_features, hidden, precision), generator)
+        self.mlp = Mlp(color_spec(n_features, hidden, precision))
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw the network's parameters."""
+        self.mlp.reset(generator)
 
     def forward(self, features: Tensor, directions: Tensor | None) -> Tensor:
         """Colours [n, 3] of features [n, n_features] seen along unit directions [n, 3].

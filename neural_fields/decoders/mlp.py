@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -13,24 +14,38 @@ from neural_fields.ops import MlpSpec, mlp
 class Mlp(nn.Module):
     """Fully connected layers with one flat parameter tensor.
 
-    Matrices start uniform in +-sqrt(6 / (n_in + n_out)) (Glorot and Bengio 2010), biases at zero.
-
     Example:
         >>> network = Mlp(MlpSpec((32, 64, 16)))
+        >>> network.reset(torch.Generator().manual_seed(1))
         >>> network(torch.rand(5, 32)).shape
         torch.Size([5, 16])
     """
 
-    def __init__(self, spec: MlpSpec, generator: torch.Generator | None = None) -> None:
+    def __init__(self, spec: MlpSpec) -> None:
         super().__init__()
         self.spec = spec
-        parts: list[Tensor] = []
-        for n_in, n_out in zip(spec.widths[:-1], spec.widths[1:], strict=True):
-            bound = math.sqrt(6 / (n_in + n_out))
-            parts.append(torch.empty(n_out * n_in).uniform_(-bound, bound, generator=generator))
-            if spec.biases:
-                parts.append(torch.zeros(n_out))
-        self.params = nn.Parameter(torch.cat(parts))
+        self.params = nn.Parameter(torch.empty(spec.n_params))
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator) -> None:
+        """Matrices uniform in +-sqrt(6 / (n_in + n_out)) (Glorot and Bengio 2010), biases 0."""
+        for matrix, bias in self.layers():
+            bound = math.sqrt(6 / (matrix.shape[0] + matrix.shape[1]))
+            matrix.uniform_(-bound, bound, generator=generator)
+            if bias is not None:
+                bias.zero_()
+
+    def layers(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Views of each layer's matrix [n_out, n_in] and bias [n_out], None without."""
+        params, at = self.params.detach(), 0
+        for n_in, n_out in zip(self.spec.widths[:-1], self.spec.widths[1:], strict=True):
+            matrix = params[at : at + n_out * n_in].view(n_out, n_in)
+            at += n_out * n_in
+            if self.spec.biases:
+                yield matrix, params[at : at + n_out]
+                at += n_out
+            else:
+                yield matrix, None
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[n, n_output] from [n, n_input]."""

@@ -1,5 +1,5 @@
 """Positions to features."""
 
-from neural_fields.encodings.hash import HashConfig, HashEncoding
+from neural_fields.encodings.hash import HashEncoding
 
-__all__ = ["HashConfig", "HashEncoding"]
+__all__ = ["HashEncoding"]

@@ -1,6 +1,7 @@
 """Domain, encoding and decoder as one object: fields, and the file that holds them."""
 
 from neural_fields.fields.file import FieldFile, read_field_file, write_field_file
+from neural_fields.fields.image import ImageConfig, ImageField
 from neural_fields.fields.radiance import (
     Levels,
     RadianceConfig,
@@ -11,6 +12,8 @@ from neural_fields.fields.radiance import (
 
 __all__ = [
     "FieldFile",
+    "ImageConfig",
+    "ImageField",
     "Levels",
     "RadianceConfig",
     "RadianceField",

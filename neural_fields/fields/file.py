@@ -16,8 +16,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from neural_fields.errors import InputError
+from neural_fields.fields.upgrade import upgraded
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KEY = "neural_fields"
 _ENTRIES = ("kind", "config", "scene", "protocol", "provenance", "metrics", "checkpoint")
 
@@ -27,7 +28,7 @@ class FieldFile:
     """What a `.nf` file holds.
 
     Attributes:
-        kind: `radiance`.
+        kind: `radiance` or `image`.
         config: the field's configuration as plain data.
         tensors: `field.*` (the weights that evaluate), `occupancy.*`, `thumbnail`; a checkpoint
             adds `checkpoint.*`.
@@ -98,6 +99,7 @@ def read_field_file(path: str | os.PathLike[str]) -> FieldFile:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: needs a .nf file, got {_guess(path)} ({error}).") from error
+    header, tensors = upgraded(header["format_version"], header, tensors)
     return FieldFile(tensors=tensors, **{key: header[key] for key in _ENTRIES})
 
 

@@ -11,40 +11,56 @@ from torch import Tensor
 
 from neural_fields.errors import InputError
 from neural_fields.fields.file import FieldFile, read_field_file, tensor_of, write_field_file
-from neural_fields.fields.radiance import RadianceConfig, RadianceField, check_box
+from neural_fields.fields.image import ImageConfig, ImageField
+from neural_fields.fields.radiance import RadianceConfig, RadianceField
+
+Field = RadianceField | ImageField
+_KINDS: dict[str, tuple[type[Any], type[Any]]] = {
+    "radiance": (RadianceConfig, RadianceField),
+    "image": (ImageConfig, ImageField),
+}
 
 
-def field_tensors(field: RadianceField) -> dict[str, Tensor]:
+def field_tensors(field: Field) -> dict[str, Tensor]:
     """The tensors of a field under the names that a file has them."""
     tensors = {f"field.{name}": value for name, value in field.state_dict().items()}
-    return {**tensors, "occupancy.words": field.occupancy}
+    return tensors | {f"occupancy.{name}": t for name, t in field.occupancy_tensors().items()}
 
 
-def build_field(content: FieldFile, path: str | os.PathLike[str]) -> RadianceField:
+def build_field(content: FieldFile, path: str | os.PathLike[str]) -> Field:
     """The field that a file describes; raises InputError where its tensors do not fit."""
-    if content.kind != RadianceField.kind:
-        raise InputError(f"{path}: needs a radiance field, got kind {content.kind!r}.")
+    if content.kind not in _KINDS:
+        known = " or ".join(_KINDS)
+        raise InputError(f"{path}: needs a field of kind {known}, got kind {content.kind!r}.")
+    config_type, field_type = _KINDS[content.kind]
     try:
-        config = RadianceConfig.from_dict(content.config)
-        check_box(config.box)
-        shapes = config.tensor_shapes()
-    except (TypeError, ValueError, OverflowError) as error:
+        config = config_type.from_dict(content.config)
+        # Shapes before memory: a hostile configuration asks for terabytes.
+        with torch.device("meta"):
+            wanted = field_tensors(field_type(config, seed=None))
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{path}: its configuration is not usable: {error}") from error
-    # All of this before the field is made: a hostile configuration asks for terabytes.
-    weights = {
-        name: tensor_of(content, path, f"field.{name}", shape, torch.float32)
-        for name, shape in shapes.items()
+    tensors = {
+        name: tensor_of(content, path, name, like.shape, like.dtype)
+        for name, like in wanted.items()
     }
-    n_words = config.sampling.grid.n_words
-    words = tensor_of(content, path, "occupancy.words", (n_words,), torch.int64)
-    field = RadianceField(config)
-    field.load_state_dict(weights)
-    field.occupancy.copy_(words)
+    field: Field = field_type(config, seed=None)
+    with torch.no_grad():
+        for name, target in field_tensors(field).items():
+            target.copy_(tensors[name])
+    return field
+
+
+def build_radiance(content: FieldFile, path: str | os.PathLike[str]) -> RadianceField:
+    """The same where only a radiance field will do."""
+    field = build_field(content, path)
+    if not isinstance(field, RadianceField):
+        raise InputError(f"{path}: needs a radiance field, got kind {content.kind!r}.")
     return field
 
 
 def save(
-    field: RadianceField,
+    field: Field,
     path: str | os.PathLike[str],
     *,
     scene: Mapping[str, Any] | None = None,
@@ -69,8 +85,8 @@ def save(
 
     Example:
         >>> import tempfile, pathlib
-        >>> from neural_fields.encodings import HashConfig
-        >>> field = RadianceField(RadianceConfig(encoding=HashConfig(log2_table_size=12)))
+        >>> from neural_fields.architectures.hash import Hash
+        >>> field = RadianceField(RadianceConfig(architecture=Hash(log2_table_size=12)))
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "field.nf"
         >>> save(field, path)
         >>> load(path).n_params == field.n_params
@@ -88,10 +104,13 @@ def save(
     write_field_file(path, content)
 
 
-def load(path: str | os.PathLike[str]) -> RadianceField:
+def load(path: str | os.PathLike[str]) -> Field:
     """Open a `.nf` file as a field, on the CPU.
 
     Raises:
-        InputError: the file is missing, damaged, of a newer version, or of another kind.
+        InputError: the file is missing, damaged, of a newer version, or of an unknown kind.
+
+    Example:
+        >>> load("lego.nf").density(torch.zeros(1, 3))  # doctest: +SKIP
     """
     return build_field(read_field_file(path), path)

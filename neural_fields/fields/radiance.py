@@ -1,22 +1,22 @@
-"""Radiance fields: a box, an encoding, a trunk and a colour head."""
+"""Radiance fields: a box, an architecture's trunk, and a colour head."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from neural_fields.decoders import ColorHead, Mlp
-from neural_fields.decoders.color import color_spec
-from neural_fields.encodings import HashConfig, HashEncoding
+from neural_fields import architectures
+from neural_fields.architectures import Architecture, checked_keys
+from neural_fields.architectures.hash import Hash
+from neural_fields.decoders import ColorHead
 from neural_fields.errors import InputError
 from neural_fields.ops import (
     MarchScene,
-    MlpSpec,
     OccupancySpec,
     Precision,
     RadianceParams,
@@ -99,84 +99,43 @@ class RadianceConfig:
 
     Attributes:
         box: lowest and highest corner, world units; density is 0 outside.
-        architecture: the encoding's name; `hash`.
-        encoding: its configuration.
+        architecture: what makes features from positions, with its sizes.
         n_features: of the trunk; the first is log-density.
-        trunk_hidden: widths of the trunk's hidden layers.
         color_hidden: widths of the colour head's hidden layers.
         sampling: how rays are sampled.
         precision: of the networks' products, float32 or bf16 (see `MlpSpec`).
     """
 
     box: tuple[Corner, Corner] = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
-    architecture: Literal["hash"] = "hash"
-    encoding: HashConfig = field(default_factory=HashConfig)
+    architecture: Architecture = field(default_factory=Hash)
     n_features: int = 16
-    trunk_hidden: tuple[int, ...] = (64,)
     color_hidden: tuple[int, ...] = (64, 64)
     sampling: Sampling = field(default_factory=Sampling)
     precision: Precision = "float32"
 
-    @property
-    def trunk(self) -> MlpSpec:
-        """The network from the encoding to the features."""
-        widths = (self.encoding.spec.n_output, *self.trunk_hidden, self.n_features)
-        return MlpSpec(widths, precision=self.precision)
-
-    @property
-    def color(self) -> MlpSpec:
-        """The network of the colour head."""
-        return color_spec(self.n_features, self.color_hidden, self.precision)
-
-    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of a field's parameters, without making any."""
-        grid = self.encoding.spec
-        return {
-            "encoding.table": (grid.n_entries, grid.n_features),
-            "trunk.params": (self.trunk.n_params,),
-            "color_head.mlp.params": (self.color.n_params,),
-        }
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return asdict(self)
+        return {**asdict(self), "architecture": self.architecture.to_dict()}
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> RadianceConfig:
         """The inverse of `to_dict`; unknown or missing keys raise InputError."""
-        if isinstance(data, dict):  # files from before the choice
-            data = {"precision": "float32", **data}
-        parts = _checked(RadianceConfig, data)
+        parts = checked_keys(RadianceConfig, data)
+        parts["architecture"] = architectures.from_dict(data["architecture"])
         parts["box"] = tuple(tuple(float(x) for x in corner) for corner in parts["box"])
-        parts["encoding"] = HashConfig(**_checked(HashConfig, parts["encoding"]))
-        parts["sampling"] = Sampling(**_checked(Sampling, parts["sampling"]))
-        for name in ("trunk_hidden", "color_hidden"):
-            parts[name] = tuple(int(width) for width in parts[name])
-        if parts["architecture"] != "hash":
-            raise InputError(
-                f"config: architecture needs hash, got {parts['architecture']!r}; "
-                "was the file made by a newer version?"
-            )
+        parts["sampling"] = Sampling(**checked_keys(Sampling, parts["sampling"]))
         return RadianceConfig(**parts)
-
-
-def _checked(owner: type, data: object) -> dict[str, Any]:
-    names = {entry.name for entry in fields(owner)}
-    if not isinstance(data, dict) or set(data) != names:
-        got = sorted(data) if isinstance(data, dict) else type(data).__name__
-        raise InputError(f"config: {owner.__name__} needs the keys {sorted(names)}, got {got}.")
-    return dict(data)
 
 
 class RadianceField(nn.Module):
     """Density and view-dependent colour inside a box.
 
     Positions are in the world frame; density() is per world length and 0 outside the box. The
-    encoding sees the cube around the box as [0, 1]^3. Once differentiable in parameters, twice in
-    positions as far as the encoding is (`hash` with linear interpolation: mixed terms only).
+    trunk sees the cube around the box as [0, 1]^3. Once differentiable in parameters, twice in
+    positions as far as the trunk is (`hash` with linear interpolation: mixed terms only).
 
     Example:
-        >>> config = RadianceConfig(encoding=HashConfig(log2_table_size=12))
+        >>> config = RadianceConfig(architecture=Hash(log2_table_size=12))
         >>> field = RadianceField(config, seed=1)
         >>> field.density(torch.zeros(4, 3)).shape
         torch.Size([4])
@@ -188,23 +147,24 @@ class RadianceField(nn.Module):
     # The cells that rays visit, in the order of csrc/ops/occupancy; all of them at first.
     occupancy: Tensor
 
-    def __init__(self, config: RadianceConfig, seed: int = 0) -> None:
+    def __init__(self, config: RadianceConfig, seed: int | None = 0) -> None:
+        """`seed` of the start; with None the parameters have no values yet."""
         super().__init__()
         check_box(config.box)
-        generator = torch.Generator().manual_seed(seed)
         self.config = config
-        self.encoding = HashEncoding(config.encoding, generator)
-        self.trunk = Mlp(config.trunk, generator)
-        self.color_head = ColorHead(
-            config.n_features, config.color_hidden, generator, config.precision
-        )
+        self.trunk = config.architecture.trunk(3, config.n_features, config.precision)
+        self.color_head = ColorHead(config.n_features, config.color_hidden, config.precision)
+        if seed is not None:
+            generator = torch.Generator().manual_seed(seed)
+            self.trunk.reset(generator)
+            self.color_head.reset(generator)
         words = torch.full((config.sampling.grid.n_words,), -1, dtype=torch.int64)
         self.register_buffer("occupancy", words, persistent=False)
 
     @property
     def architecture(self) -> str:
-        """The encoding's name."""
-        return self.config.architecture
+        """The architecture's name."""
+        return self.config.architecture.name
 
     @property
     def n_params(self) -> int:
@@ -225,7 +185,7 @@ class RadianceField(nn.Module):
         return x, y, z
 
     def to_cube(self, positions: Tensor) -> Tensor:
-        """World positions [n, 3] in the encoding's coordinates: [0, 1] in the box's cube."""
+        """World positions [n, 3] in the trunk's coordinates: [0, 1] in the box's cube."""
         center = positions.new_tensor(self.center)
         return (positions - center) / (2 * self.unit) + 0.5
 
@@ -239,13 +199,19 @@ class RadianceField(nn.Module):
         self, samples: Samples, levels: Sequence[Level] = ("log_density", "color")
     ) -> Levels:
         """Run the trunk once and answer the levels that are asked for (see `Levels`)."""
-        features = self.trunk(self.encoding(self.to_cube(samples.positions)))
+        return self.evaluate_cube(self.to_cube(samples.positions), samples.directions, levels)
+
+    def evaluate_cube(
+        self, cube: Tensor, directions: Tensor | None, levels: Sequence[Level]
+    ) -> Levels:
+        """The same at positions [n, 3] in the trunk's coordinates."""
+        features = self.trunk(cube)
         return Levels(
             features=features if "features" in levels else None,
             log_density=features[:, 0].clamp(min=LOG_DENSITY_MIN)
             if "log_density" in levels
             else None,
-            color=self.color_head(features, samples.directions) if "color" in levels else None,
+            color=self.color_head(features, directions) if "color" in levels else None,
         )
 
     def density(self, positions: Tensor) -> Tensor:
@@ -262,20 +228,23 @@ class RadianceField(nn.Module):
         assert color is not None
         return color
 
+    def occupancy_tensors(self) -> dict[str, Tensor]:
+        """What a file keeps besides the parameters."""
+        return {"words": self.occupancy}
+
     def fused_spec(self) -> RadianceSpec | None:
         """The hot path's description of this field; None where it has no fused form."""
-        if self.config.n_features % 16 or self.encoding.n_output % 16:
+        fused = self.trunk.fused()
+        if fused is None or any(width % 16 for width in self.config.color_hidden):
             return None
-        if any(width % 16 for width in (*self.config.trunk_hidden, *self.config.color_hidden)):
-            return None
-        return RadianceSpec(self.encoding.spec, self.trunk.spec, self.color_head.mlp.spec)
+        return RadianceSpec(fused.grid, fused.network, self.color_head.mlp.spec)
 
     def fused_params(self) -> RadianceParams:
-        """The parameters as the hot path takes them."""
+        """The parameters as the hot path takes them; only where `fused_spec` is not None."""
+        fused = self.trunk.fused()
+        assert fused is not None
         return RadianceParams(
-            self.encoding.table.detach(),
-            self.trunk.params.detach(),
-            self.color_head.mlp.params.detach(),
+            fused.table.detach(), fused.params.detach(), self.color_head.mlp.params.detach()
         )
 
     def march_scene(self) -> MarchScene:

@@ -14,7 +14,7 @@ HUGE_PAGE_BYTES = 2 << 20
 
 
 def huge_pages_empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
-    """A CPU tensor of unspecified content in 2 MB pages, where the system offers them.
+    """A tensor of unspecified content in 2 MB pages, where the system offers them.
 
     Random reads of a hash table of some 50 MB miss the processor's page cache (TLB) almost every
     time with 4 KB pages, and hardly ever with 2 MB pages. The request is a hint (`madvise`): where
@@ -25,7 +25,8 @@ def huge_pages_empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -
         dtype: element type.
 
     Returns:
-        A contiguous tensor; of 2 MB or more, its memory starts on a 2 MB boundary on Linux.
+        A contiguous tensor on torch's default device; on the CPU of Linux, and of 2 MB or more, its
+        memory starts on a 2 MB boundary.
 
     Example:
         >>> table = huge_pages_empty((1 << 19, 2)).uniform_(-1e-4, 1e-4)
@@ -34,7 +35,8 @@ def huge_pages_empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -
     """
     count = math.prod(shape)
     n_bytes = count * dtype.itemsize
-    if n_bytes < HUGE_PAGE_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
+    small = n_bytes < HUGE_PAGE_BYTES or not hasattr(mmap, "MADV_HUGEPAGE")
+    if small or torch.get_default_device().type != "cpu":
         return torch.empty(tuple(shape), dtype=dtype)
     # Private: shared anonymous memory follows another, usually stricter, rule for huge pages.
     pages = math.ceil(n_bytes / HUGE_PAGE_BYTES) + 1

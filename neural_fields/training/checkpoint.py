@@ -5,14 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from neural_fields.errors import InputError
 from neural_fields.fields.file import FieldFile, read_field_file, tensor_of, write_field_file
-from neural_fields.fields.load import field_tensors
-from neural_fields.training.nerf import NerfTrainer
+from neural_fields.fields.load import Field, field_tensors
+from neural_fields.training.loop import Trainer
+
+
+class FieldTrainer(Trainer, Protocol):
+    """What a run on disk needs of a trainer besides the loop's part."""
+
+    n_samples: int
+
+    @property
+    def field(self) -> Field:
+        """The field with the raw weights."""
+        ...
+
+    def averaged_field(self) -> Field:
+        """A copy with the averaged weights."""
+        ...
+
+    def checkpoint_tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint needs besides the averaged field."""
+        ...
+
+    def checkpoint_state(self) -> dict[str, int]:
+        """The numbers that go with it."""
+        ...
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, int]) -> None:
+        """Go on from a checkpoint of the same configuration."""
+        ...
 
 
 @dataclass
@@ -36,7 +63,7 @@ def checkpoint_path(output: Path) -> Path:
 
 def write_run(
     path: Path,
-    trainer: NerfTrainer,
+    trainer: FieldTrainer,
     about: Description,
     metrics: Mapping[str, Any],
     *,
@@ -69,7 +96,7 @@ def write_run(
     write_field_file(path, content)
 
 
-def restore_run(path: Path, trainer: NerfTrainer, about: Description) -> float:
+def restore_run(path: Path, trainer: FieldTrainer, about: Description) -> float:
     """Load a checkpoint into a trainer of the same data and configuration; returns its seconds.
 
     Raises:

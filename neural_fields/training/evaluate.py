@@ -10,9 +10,48 @@ import torch
 from torch import Tensor
 
 from neural_fields.data.dataset import Dataset
-from neural_fields.fields import RadianceField
+from neural_fields.data.picture import Picture
+from neural_fields.errors import InputError
+from neural_fields.fields import ImageField, RadianceField
+from neural_fields.rendering.image import render_image
 from neural_fields.rendering.volume import Rendered, over, render_view
 from neural_fields.training.metrics import psnr, ssim
+
+
+def evaluate_image(field: ImageField, data: Picture) -> dict[str, Any]:
+    """PSNR and SSIM of an image field.
+
+    Args:
+        field: the field.
+        data: the picture, read by the field's protocol.
+
+    Returns:
+        The keys of `evaluate`, with one view. Values are those of the file (linear for floats),
+        alpha premultiplied and scored as a channel, clamped to [0, 1] and not rounded.
+
+    Raises:
+        InputError: the picture is of another size or has other channels than the field.
+    """
+    height, width, channels = data.pixels.shape
+    config = field.config
+    if (width, height, channels) != (config.width, config.height, config.channels):
+        raise InputError(
+            f"--data {data.name}: needs the picture that was fitted, "
+            f"{config.width}x{config.height} with {config.channels} channels, got {width}x{height} "
+            f"with {channels}."
+        )
+    began = time.perf_counter()
+    picture = render_image(field).clamp_(0, 1)
+    truth = data.values(data.pixels).clamp_(0, 1)
+    view = {"name": data.name, "psnr": psnr(picture, truth), "ssim": ssim(picture, truth)}
+    return {
+        "psnr": view["psnr"],
+        "ssim": view["ssim"],
+        "n_views": 1,
+        "seconds": time.perf_counter() - began,
+        "protocol": dict(data.protocol),
+        "views": [view],
+    }
 
 
 def evaluate(

@@ -7,50 +7,85 @@ from dataclasses import replace
 
 import torch
 
+from neural_fields import architectures
+from neural_fields.architectures import Architecture, Target
 from neural_fields.data.dataset import Dataset
-from neural_fields.encodings import HashConfig
-from neural_fields.errors import InputError
-from neural_fields.fields import RadianceConfig, Sampling
+from neural_fields.data.picture import Picture
+from neural_fields.errors import InputError, unknown_value
+from neural_fields.fields import ImageConfig, RadianceConfig, Sampling
+from neural_fields.training.image import ImageOptions
 from neural_fields.training.nerf import NerfOptions
 
-PRESETS = ("default", "ngp", "ngp16")
 _STEP = 2 * math.sqrt(3) / 1024
 
 
-def radiance_setup(data: Dataset, preset: str = "default") -> tuple[RadianceConfig, NerfOptions]:
+def radiance_setup(
+    data: Dataset, field: str = "hash", preset: str = "default"
+) -> tuple[RadianceConfig, NerfOptions]:
     """The configuration and training options for a data set.
 
-    `default` is sized for a minute on two cores: a table of 2^18 entries per level, the finest
-    level near the photographs' pixel footprint, steps of twice instant-ngp's. `ngp` and `ngp16`
-    are instant-ngp's configurations with 8 x 4 and 16 x 2 features, tables of 2^19 and a finest
-    resolution of 2048 per aabb_scale.
+    `default` is sized for a minute on two cores, with steps of twice instant-ngp's; the other
+    presets are the architecture's own (see docs/architectures.md), with instant-ngp's steps and
+    batch.
 
     Raises:
-        InputError: the preset's name is unknown.
+        InputError: the architecture's or the preset's name is unknown.
     """
-    if preset not in PRESETS:
-        raise InputError(f"--preset: needs one of {', '.join(PRESETS)}, got {preset!r}.")
+    owner = _architecture(field, preset)
     low, high = data.aabb.tolist()
-    box = ((low[0], low[1], low[2]), (high[0], high[1], high[2]))
-    sampling = _sampling(data, 1.0 if preset != "default" else 2.0)
-    if preset == "default":
-        encoding = HashConfig(log2_table_size=18, finest_resolution=_finest(data))
-        return RadianceConfig(box=box, encoding=encoding, sampling=sampling), NerfOptions()
-    encoding = HashConfig(finest_resolution=2048 * data.aabb_scale)
-    if preset == "ngp16":
-        encoding = replace(encoding, n_levels=16, n_features=2)
-    options = NerfOptions(batch_samples=1 << 18, learning_rate=1e-2)
-    return RadianceConfig(box=box, encoding=encoding, sampling=sampling), options
+    sized = owner.sized(Target("radiance", 3, _finest(data), data.aabb_scale), preset)
+    config = RadianceConfig(
+        box=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
+        architecture=sized,
+        sampling=_sampling(data, 2.0 if preset == "default" else 1.0),
+    )
+    rates = owner.rates("radiance", preset)
+    options = NerfOptions(learning_rate=rates.network, grid_rate=rates.grid, final_rate=rates.final)
+    if preset != "default":
+        options = replace(options, batch_samples=1 << 18)
+    return config, options
+
+
+def image_setup(
+    data: Picture, field: str = "hash", preset: str = "default"
+) -> tuple[ImageConfig, ImageOptions]:
+    """The configuration and training options for a picture.
+
+    Raises:
+        InputError: the architecture's or the preset's name is unknown.
+    """
+    owner = _architecture(field, preset)
+    height, width, channels = data.pixels.shape
+    sized = owner.sized(Target("image", 2, max(height, width)), preset)
+    rates = owner.rates("image", preset)
+    config = ImageConfig(
+        width=width,
+        height=height,
+        channels=channels,
+        color_space="srgb" if data.color_space == "srgb" else "linear",
+        bits=data.bits,
+        architecture=sized,
+    )
+    return config, ImageOptions(
+        learning_rate=rates.network, grid_rate=rates.grid, final_rate=rates.final
+    )
+
+
+def _architecture(field: str, preset: str) -> type[Architecture]:
+    owner = architectures.get(field)
+    known = ["default", *owner.presets]
+    if preset not in known:
+        raise InputError(unknown_value(f"--field {field} --preset", preset, known))
+    return owner
 
 
 def _finest(data: Dataset) -> int:
-    """About two vertices per pixel at the box's centre: a power of two in 512 .. 8192."""
+    """Pixels along the box at its centre's distance."""
     center = data.aabb.mean(0)
     distance = (data.cameras.camera_to_world[:, :3, 3] - center).norm(dim=1)
     footprint = float((distance / data.cameras.focal.max(1).values).median())
     side = float((data.aabb[1] - data.aabb[0]).max())
-    wanted = 2.5 * side / max(footprint, 1e-9)
-    return int(2 ** min(13, max(9, round(math.log2(max(wanted, 1.0))))))
+    return max(1, round(side / max(footprint, 1e-9)))
 
 
 def _sampling(data: Dataset, coarser: float) -> Sampling:

@@ -76,7 +76,7 @@ def test_info_and_doctor(nf, fitted):
     assert summary["bytes"] == fitted.stat().st_size
     assert summary["metrics"]["steps"] == 60
     assert summary["tensors"]["thumbnail"] == {"dtype": "uint8", "shape": [32, 32, 3]}
-    assert "field.encoding.table" in nf("info", fitted).out
+    assert "field.trunk.encoding.table" in nf("info", fitted).out
     assert nf("info", fitted.with_name("a.ckpt.nf")).code == 0
     machine = json.loads(nf("doctor", "--json", "-").out)
     assert {"best_path", "path_in_use", "threads", "cuda"} <= set(machine)
@@ -180,12 +180,12 @@ def test_failing_training_is_our_fault(nf, scene, tmp_path, monkeypatch):
     from neural_fields.training.nerf import NerfTrainer
 
     def fail(*_):
-        raise TrainingError("step 3: encoding.table is not finite.")
+        raise TrainingError("step 3: trunk.encoding.table is not finite.")
 
     monkeypatch.setattr(NerfTrainer, "step", fail)
     outcome = nf("fit", "nerf", scene, "-o", tmp_path / "a.nf", "--steps", 3)
     assert outcome.code == 1
-    assert outcome.err == "nf: step 3: encoding.table is not finite.\n"
+    assert outcome.err == "nf: step 3: trunk.encoding.table is not finite.\n"
     assert list(tmp_path.iterdir()) == []
 
 

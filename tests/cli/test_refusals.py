@@ -118,7 +118,7 @@ def test_bad_fields(refused, nf, scene, fitted, tmp_path):
 def test_fields_that_say_nothing_of_their_run(refused, scene, tmp_path):
     from neural_fields.fields.load import load, save
 
-    stored = load(f"{os.path.dirname(__file__)}/../files/radiance_v1.nf")
+    stored = load(f"{os.path.dirname(__file__)}/../files/radiance_v2.nf")
     for protocol in ({}, {"background": 5, "downscale": 1}, {"background": "white"}):
         save(stored, tmp_path / "a.nf", protocol=protocol)
         refused("eval", tmp_path / "a.nf", "--data", scene)
@@ -205,7 +205,7 @@ def test_really_read_only_folders(tmp_path):
         ("--steps=1 --bakground=white", "did you mean --background?"),
         ("--resume --steps 1", "needs the checkpoint"),
         ("surplus --steps 1", "surplus"),
-        ("--preset", "--preset: needs one of"),
+        ("--preset", "--preset"),
     ],
 )
 def test_bad_options_of_fit(options, message, refused, scene, tmp_path):
@@ -263,7 +263,7 @@ def test_bad_config_files(text, message, refused, scene, tmp_path):
     [
         ("fti nerf x", "command: needs one of"),
         ("rendr x", "did you mean render?"),
-        ("fit", "needs one of nerf after it"),
+        ("fit", "needs one of nerf, image after it"),
         ("fit nrf", "did you mean nerf?"),
         ("scenes mke x", "did you mean make?"),
         ("eval", "Missing from nf eval"),

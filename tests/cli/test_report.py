@@ -15,9 +15,9 @@ from PIL import Image
 
 import neural_fields as nf
 from neural_fields import scenes
+from neural_fields.architectures.hash import Hash
 from neural_fields.cli.main import run
 from neural_fields.cli.report import write_report
-from neural_fields.encodings import HashConfig
 from neural_fields.fields import FieldFile, RadianceConfig, RadianceField, read_field_file
 from neural_fields.viewer import report_figures as figures
 from neural_fields.viewer import report_page
@@ -133,7 +133,7 @@ def test_faults_of_the_input(fitted, words, sentence, tmp_path, monkeypatch, cap
 def test_an_equal_view_is_shown_as_infinite():
     view = {"name": "same", "psnr": math.inf, "ssim": 1.0}
     other = {"name": "near", "psnr": 40.0, "ssim": 0.9}
-    field = RadianceField(RadianceConfig(encoding=HashConfig(log2_table_size=4)))
+    field = RadianceField(RadianceConfig(architecture=Hash(log2_table_size=4)))
     report = report_page.Report(
         title="t",
         command="c",

@@ -57,13 +57,13 @@ def _zipped():
 def _hollow(length):
     """A header that declares a tensor of this many numbers and holds none."""
     entry = {"dtype": "F32", "shape": [length], "data_offsets": [0, 4 * length]}
-    header = json.dumps({"field.encoding.table": entry}).encode()
+    header = json.dumps({"field.trunk.encoding.table": entry}).encode()
     return struct.pack("<Q", len(header)) + header
 
 
 def bad_files(good):
     """Name of the case -> (bytes, what the sentence says)."""
-    table = load(good)["field.encoding.table"]
+    table = load(good)["field.trunk.encoding.table"]
     nan = table.clone()
     nan[3, 1] = float("nan")
     return {
@@ -96,11 +96,11 @@ def bad_files(good):
         "no version": (edited(good, header=lambda h: h.pop("format_version") and None), "version"),
         "version 0": (edited(good, header=_top("format_version", 0)), "version"),
         "version true": (edited(good, header=_top("format_version", True)), "version"),
-        "newer version": (edited(good, header=_top("format_version", 2)), "upgrade"),
+        "newer version": (edited(good, header=_top("format_version", 3)), "upgrade"),
         "no config": (edited(good, header=lambda h: {**h, "config": None}), "config"),
         "lacks scene": (edited(good, header=lambda h: h.pop("scene") and None), "lacks scene"),
         "scene is a list": (edited(good, header=_top("scene", [])), "scene .* wrong type"),
-        "another kind": (edited(good, header=_top("kind", "sdf")), "needs a radiance field"),
+        "another kind": (edited(good, header=_top("kind", "sdf")), "needs a field of kind"),
         "unknown config key": (edited(good, header=_config(extra=1)), "not usable"),
         "box of words": (edited(good, header=_config(box="ab")), "not usable"),
         "box inside out": (edited(good, header=_config(box=[[1] * 3, [0] * 3])), "not usable"),
@@ -115,23 +115,26 @@ def bad_files(good):
         ),
         "table of 2^28": (
             edited(
-                good, header=_config(encoding__log2_table_size=28, encoding__finest_resolution=4096)
+                good,
+                header=_config(
+                    architecture__log2_table_size=28, architecture__finest_resolution=4096
+                ),
             ),
-            "field.encoding.table needs shape",
+            "field.trunk.encoding.table needs shape",
         ),
-        "wide network": (edited(good, header=_config(trunk_hidden=[10**9])), "not usable"),
+        "wide network": (edited(good, header=_config(architecture__hidden=[10**9])), "not usable"),
         "missing tensor": (
-            edited(good, tensors={"field.trunk.params": None}),
-            "lacks the tensor field.trunk.params",
+            edited(good, tensors={"field.trunk.mlp.params": None}),
+            "lacks the tensor field.trunk.mlp.params",
         ),
         "misshapen tensor": (
-            edited(good, tensors={"field.encoding.table": table[:-1].contiguous()}),
+            edited(good, tensors={"field.trunk.encoding.table": table[:-1].contiguous()}),
             "needs shape",
         ),
         "other type": (
-            edited(good, tensors={"field.encoding.table": table.double()}),
+            edited(good, tensors={"field.trunk.encoding.table": table.double()}),
             "needs torch.float32",
         ),
         "float occupancy": (edited(good, tensors={"occupancy.words": torch.zeros(8)}), "int64"),
-        "NaN weights": (edited(good, tensors={"field.encoding.table": nan}), "holds NaN"),
+        "NaN weights": (edited(good, tensors={"field.trunk.encoding.table": nan}), "holds NaN"),
     }

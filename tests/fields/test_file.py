@@ -14,7 +14,7 @@ from neural_fields.fields import FieldFile, file, read_field_file, write_field_f
 from neural_fields.fields.load import field_tensors, load, save
 
 FILES = Path(__file__).parents[1] / "files"
-STORED = FILES / "radiance_v1.nf"
+STORED = FILES / "radiance_v2.nf"
 PACKAGE = Path(nf.__file__).parent
 GOOD = STORED.read_bytes()
 BAD = bad_files(GOOD)
@@ -26,8 +26,10 @@ def test_there_is_a_stored_file_of_every_version():
     assert all((FILES / name).stat().st_size < 50_000 for name in stored)
 
 
-def test_the_stored_file_of_version_1_gives_its_values():
-    field, content = load(STORED), read_field_file(STORED)
+@pytest.mark.parametrize("version", range(1, file.FORMAT_VERSION + 1))
+def test_stored_files_of_all_versions_give_the_same_values(version):
+    path = FILES / f"radiance_v{version}.nf"
+    field, content = load(path), read_field_file(path)
     positions = torch.tensor([[0, -1, 1.5], [0.5, -0.5, 2.5], [-0.7, -1.6, 0.3], [5.0, 0, 0]])
     directions = torch.nn.functional.normalize(torch.tensor([[1.0, 2.0, 3.0]] * 4), dim=1)
     assert field.density(positions).tolist() == pytest.approx(

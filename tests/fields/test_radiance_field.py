@@ -5,18 +5,18 @@ import pytest
 import torch
 
 from neural_fields import InputError, ops
-from neural_fields.encodings import HashConfig
+from neural_fields.architectures.hash import Hash
 from neural_fields.fields import RadianceConfig, RadianceField, Samples, Sampling
 
-SMALL = HashConfig(log2_table_size=8, base_resolution=4, finest_resolution=32)
+SMALL = Hash(log2_table_size=8, base_resolution=4, finest_resolution=32)
 BOX = ((-1.0, -2.0, 0.0), (1.0, 0.0, 3.0))
 
 
 def make_field(box=BOX, seed=3, **changes):
-    config = RadianceConfig(box=box, encoding=SMALL, **changes)
+    config = RadianceConfig(box=box, architecture=SMALL, **changes)
     field = RadianceField(config, seed)
     with torch.no_grad():
-        field.encoding.table.mul_(1e4)  # the start is too flat to tell anything
+        field.trunk.encoding.table.mul_(1e4)  # the start is too flat to tell anything
     return field
 
 
@@ -32,8 +32,8 @@ def test_levels_equal_the_composition_of_operations():
     positions, directions = points()
     cube = (positions - torch.tensor([0.0, -1.0, 1.5])) / 3.0 + 0.5
     features = ops.mlp(
-        ops.hash_grid(cube, field.encoding.table, field.encoding.spec),
-        field.trunk.params,
+        ops.hash_grid(cube, field.trunk.encoding.table, field.trunk.encoding.spec),
+        field.trunk.mlp.params,
         ops.MlpSpec((32, 64, 16)),
     )
     head = torch.cat([features, ops.spherical_harmonics(directions)], 1)
@@ -62,9 +62,9 @@ def test_only_the_levels_that_were_asked_for():
 def test_log_density_has_a_floor():
     field = make_field()
     with torch.no_grad():
-        field.encoding.table.fill_(1)
-        field.trunk.params.fill_(1)
-        field.trunk.params[-16 * 64 :] = -1
+        field.trunk.encoding.table.fill_(1)
+        field.trunk.mlp.params.fill_(1)
+        field.trunk.mlp.params[-16 * 64 :] = -1
     assert field.evaluate(Samples(points()[0])).log_density.unique().item() == pytest.approx(
         math.log(1e-9)
     )
@@ -79,8 +79,8 @@ def test_density_is_zero_outside_the_box_even_where_it_overflows():
     assert torch.equal(field.inside(positions), inside)
     assert torch.equal(field.density(positions) > 0, inside)
     with torch.no_grad():
-        field.encoding.table.fill_(10)
-        field.trunk.params.fill_(1)
+        field.trunk.encoding.table.fill_(10)
+        field.trunk.mlp.params.fill_(1)
     assert (field.density(positions)[~inside] == 0).all()
 
 
@@ -111,9 +111,10 @@ def test_gradients_reach_all_parameters_and_positions():
         RadianceConfig(),
         RadianceConfig(
             box=BOX,
-            encoding=HashConfig(n_levels=16, n_features=2, interpolation="smoothstep"),
+            architecture=Hash(
+                n_levels=16, n_features=2, interpolation="smoothstep", hidden=(32, 48)
+            ),
             n_features=32,
-            trunk_hidden=(32, 48),
             color_hidden=(),
             sampling=Sampling(step=0.01, cone=0.01, max_step=0.5, n_cascades=3, resolution=32),
         ),
@@ -126,10 +127,13 @@ def test_configurations_survive_json(config):
     assert RadianceConfig.from_dict(data) == config
 
 
-def test_shapes_are_known_without_a_field():
-    field = make_field(trunk_hidden=(24, 8), color_hidden=(16,), n_features=5)
-    shapes = {name: tuple(value.shape) for name, value in field.state_dict().items()}
-    assert field.config.tensor_shapes() == shapes
+def test_shapes_are_known_without_memory():
+    field = make_field(color_hidden=(16,), n_features=5)
+    with torch.device("meta"):
+        shapes = RadianceField(field.config, seed=None).state_dict()
+    for name, value in field.state_dict().items():
+        assert shapes[name].is_meta
+        assert shapes[name].shape == value.shape
 
 
 def changed(**changes):
@@ -150,10 +154,11 @@ def changed(**changes):
     ("changes", "message"),
     [
         ({"colour": 1}, "RadianceConfig needs the keys"),
-        ({"encoding__levels": 8}, "HashConfig needs the keys"),
+        ({"architecture__levels": 8}, "Hash needs the keys"),
         ({"sampling__step": None}, "Sampling needs the keys"),
         ({"sampling": [1]}, "Sampling needs the keys"),
-        ({"architecture": "vm"}, "architecture needs hash, got 'vm'"),
+        ({"architecture": "vm"}, "architecture needs a name"),
+        ({"architecture__name": "grid"}, "needs one of .*hash.*, got 'grid'"),
         ({"sampling__stop": 2.0}, "stop needs"),
         ({"sampling__step": -1.0}, "step"),
         ({"sampling__max_step": 1e-9}, "step"),
@@ -162,13 +167,13 @@ def changed(**changes):
         ({"sampling__resolution": 10**9}, "resolution"),
         ({"sampling__resolution": 30}, "resolution"),
         ({"sampling__n_cascades": 9}, "n_cascades"),
-        ({"encoding__n_levels": "8"}, "n_levels"),
-        ({"encoding__n_features": 3}, "n_features|features"),
+        ({"architecture__n_levels": "8"}, "n_levels"),
+        ({"architecture__n_features": 3}, "n_features|features"),
     ],
 )
 def test_unusable_configurations_are_refused(changes, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        RadianceConfig.from_dict(changed(**changes)).tensor_shapes()
+        RadianceField(RadianceConfig.from_dict(changed(**changes)), seed=None)
 
 
 @pytest.mark.parametrize(
@@ -177,11 +182,11 @@ def test_unusable_configurations_are_refused(changes, message):
 )
 def test_boxes_without_volume_are_refused(box):
     with pytest.raises(InputError, match="box: needs two finite corners"):
-        RadianceField(RadianceConfig(box=box, encoding=SMALL))
+        RadianceField(RadianceConfig(box=box, architecture=SMALL))
 
 
 def test_the_seed_decides_the_start():
-    first, same, other = (RadianceField(RadianceConfig(encoding=SMALL), s) for s in (1, 1, 2))
+    first, same, other = (RadianceField(RadianceConfig(architecture=SMALL), s) for s in (1, 1, 2))
     for name, value in first.state_dict().items():
         assert torch.equal(value, same.state_dict()[name])
         assert not torch.equal(value, other.state_dict()[name])

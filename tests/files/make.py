@@ -1,13 +1,13 @@
 """Makes the stored file of the present format version; run it when FORMAT_VERSION rises.
 
-python tests/files/make.py tests/files/radiance_v1.nf
+python tests/files/make.py tests/files/radiance_v2.nf
 """
 
 import sys
 
 import torch
 
-from neural_fields.encodings import HashConfig
+from neural_fields.architectures.hash import Hash
 from neural_fields.fields import RadianceConfig, RadianceField, Sampling
 from neural_fields.fields.load import save
 
@@ -15,14 +15,13 @@ from neural_fields.fields.load import save
 def field():
     config = RadianceConfig(
         box=((-1.0, -2.0, 0.0), (1.0, 0.0, 3.0)),
-        encoding=HashConfig(log2_table_size=6, base_resolution=4, finest_resolution=16),
-        trunk_hidden=(16,),
+        architecture=Hash(log2_table_size=6, base_resolution=4, finest_resolution=16, hidden=(16,)),
         color_hidden=(16,),
         sampling=Sampling(step=0.1, max_step=0.1, resolution=8),
     )
     made = RadianceField(config, seed=5)
     with torch.no_grad():
-        made.encoding.table.mul_(1e4)
+        made.trunk.encoding.table.mul_(1e4)
         made.occupancy[1::2] = 0
     return made
 

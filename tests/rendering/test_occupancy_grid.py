@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from neural_fields.encodings import HashConfig
+from neural_fields.architectures.hash import Hash
 from neural_fields.fields import RadianceConfig, RadianceField, Sampling
 from neural_fields.rendering.occupancy import (
     OccupancyGrid,
@@ -15,18 +15,18 @@ from neural_fields.rendering.occupancy import (
 
 def make_field(n_cascades=1, box=((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0)), hidden=(16,)):
     sampling = Sampling(step=0.05, max_step=0.05, resolution=8, n_cascades=n_cascades)
-    encoding = HashConfig(log2_table_size=8, base_resolution=4, finest_resolution=16)
-    config = RadianceConfig(box, encoding=encoding, trunk_hidden=hidden, sampling=sampling)
+    architecture = Hash(log2_table_size=8, base_resolution=4, finest_resolution=16, hidden=hidden)
+    config = RadianceConfig(box, architecture=architecture, sampling=sampling)
     return RadianceField(config, seed=1)
 
 
 @torch.no_grad()
 def set_density(field, density):
-    field.encoding.table.fill_(1)
-    hidden = field.config.trunk_hidden[0]
+    field.trunk.encoding.table.fill_(1)
+    hidden = field.config.architecture.hidden[0]
     first, last = torch.zeros(hidden, 32), torch.zeros(16, hidden)
     first[0, 0], last[0, 0] = 1, math.log(density)
-    field.trunk.params.copy_(torch.cat([first.flatten(), last.flatten()]))
+    field.trunk.mlp.params.copy_(torch.cat([first.flatten(), last.flatten()]))
 
 
 def bits(field):
@@ -82,7 +82,7 @@ def test_updates_repeat():
     for seed in (1, 1, 2):
         field = make_field()
         with torch.no_grad():
-            field.encoding.table.mul_(1e4)
+            field.trunk.encoding.table.mul_(1e4)
         grid = OccupancyGrid(field, seed=seed)
         grid.update(3)
         runs.append(grid.values)

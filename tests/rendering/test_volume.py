@@ -5,7 +5,7 @@ import torch
 
 import neural_fields as nf
 from neural_fields import ops
-from neural_fields.encodings import HashConfig
+from neural_fields.architectures.hash import Hash
 from neural_fields.fields import RadianceConfig, RadianceField, Samples, Sampling
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.volume import normals, over, render_rays, render_view
@@ -17,16 +17,16 @@ SAMPLING = Sampling(step=0.01, max_step=0.01, resolution=16, stop=0.0)
 
 def make_field(scale=1.0, hidden=(64,), sampling=SAMPLING):
     box = tuple(tuple(scale * x for x in corner) for corner in BOX)
-    encoding = HashConfig(log2_table_size=12, base_resolution=16, finest_resolution=32)
-    config = RadianceConfig(box, encoding=encoding, trunk_hidden=hidden, sampling=sampling)
+    architecture = Hash(log2_table_size=12, base_resolution=16, finest_resolution=32, hidden=hidden)
+    config = RadianceConfig(box, architecture=architecture, sampling=sampling)
     return RadianceField(config, seed=4)
 
 
 @torch.no_grad()
 def set_density(field, log_density, slope=None):
     """log-density = constant + slope . x in the cube; all encodings but the coarsest are one."""
-    hidden = field.config.trunk_hidden[0]
-    field.encoding.table.fill_(1)
+    hidden = field.config.architecture.hidden[0]
+    field.trunk.encoding.table.fill_(1)
     first = torch.zeros(hidden, 32)
     last = torch.zeros(16, hidden)
     first[0, 31] = 1  # a one
@@ -35,13 +35,13 @@ def set_density(field, log_density, slope=None):
         # The coarsest level holds its vertices' positions: linear functions come out exactly.
         vertex = torch.arange(16**3)
         axes = torch.stack([vertex % 16, vertex // 16 % 16, vertex // 256], 1)
-        field.encoding.table[: 16**3, :3] = (axes - 0.5) / 15
+        field.trunk.encoding.table[: 16**3, :3] = (axes - 0.5) / 15
         for axis in range(3):
             # relu loses negative numbers, the vertices below zero among them
             first[1 + axis, axis], first[1 + axis, 31] = 1, 1
             last[0, 1 + axis] = slope[axis]
         last[0, 0] = log_density - sum(slope)
-    field.trunk.params.copy_(torch.cat([first.flatten(), last.flatten()]))
+    field.trunk.mlp.params.copy_(torch.cat([first.flatten(), last.flatten()]))
     return field
 
 
@@ -82,8 +82,8 @@ def test_opacity_of_a_homogeneous_box(hidden, scale):
 def test_rays_equal_the_brute_force():
     field = make_field()
     with torch.no_grad():
-        field.encoding.table.mul_(1e4)
-        field.trunk.params.mul_(2)
+        field.trunk.encoding.table.mul_(1e4)
+        field.trunk.mlp.params.mul_(2)
     field.occupancy.copy_(torch.randint(-(2**62), 2**62, field.occupancy.shape))
     origins, directions = make_rays()
     samples = ops.march(field.march_scene(), field.occupancy, origins, directions)
@@ -110,7 +110,7 @@ def test_rays_equal_the_brute_force():
 def test_fused_and_operations_agree(monkeypatch):
     field = make_field()
     with torch.no_grad():
-        field.encoding.table.mul_(1e4)
+        field.trunk.encoding.table.mul_(1e4)
     origins, directions = make_rays()
     fused = render_rays(field, origins, directions)
     monkeypatch.setattr(RadianceField, "fused_spec", lambda _: None)

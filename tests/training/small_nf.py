@@ -4,20 +4,21 @@ import sys
 from dataclasses import replace
 
 import neural_fields.fit
+from neural_fields.architectures.hash import Hash
 from neural_fields.cli.main import main
-from neural_fields.encodings import HashConfig
 from neural_fields.training import presets
 
 
-def small_setup(data, preset="default"):
-    config, options = presets.radiance_setup(data, preset)
+def small_setup(data, field="hash", preset="default"):
+    config, options = presets.radiance_setup(data, field, preset)
     sampling = config.sampling
     coarser = 128 / (4 * 16)
     return (
         replace(
             config,
-            encoding=HashConfig(log2_table_size=12, base_resolution=8, finest_resolution=64),
-            trunk_hidden=(32,),
+            architecture=Hash(
+                log2_table_size=12, base_resolution=8, finest_resolution=64, hidden=(32,)
+            ),
             color_hidden=(32,),
             sampling=replace(
                 sampling,

@@ -1,0 +1,131 @@
+"""What an architecture is: plain data that make a trunk, positions in a cube to numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from neural_fields.errors import InputError
+from neural_fields.ops import HashGridSpec, MlpSpec, Precision
+
+Kind = Literal["image", "radiance"]
+
+
+class Target(NamedTuple):
+    """What an architecture is sized for.
+
+    Attributes:
+        kind: of the field.
+        n_dims: of its positions, 2 to 4.
+        finest: pixels or voxels that the data resolve along the cube's side.
+        scale: the cube's side over that of what is seen best, a power of two (aabb_scale).
+    """
+
+    kind: Kind
+    n_dims: int
+    finest: int
+    scale: int = 1
+
+
+class Rates(NamedTuple):
+    """How a trunk likes to be trained.
+
+    Attributes:
+        network: learning rate of matrices and biases at the start.
+        grid: the same of grids, which get no weight decay.
+        final: both at the end, as a share of the start.
+    """
+
+    network: float
+    grid: float
+    final: float
+
+
+class FusedTrunk(NamedTuple):
+    """A trunk as csrc/fused knows it: a hash grid's table and a network's parameters."""
+
+    grid: HashGridSpec
+    network: MlpSpec
+    table: Tensor
+    params: Tensor
+
+
+class Trunk(nn.Module):
+    """Positions [n, n_dims] in [0, 1] to values [n, n_output]; the module of an architecture.
+
+    Parameters are made without values, so that a file's shapes can be compared on the device
+    `meta`; `reset` draws the values that training starts from.
+
+    Attributes:
+        grids: names of the parameters that are grids; the others are networks.
+        n_modulated: hidden layers that coordinate-aware modulation may act on.
+    """
+
+    grids: frozenset[str] = frozenset()
+    n_modulated: int = 0
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Draw the parameters."""
+        raise NotImplementedError
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """Values [n, n_output] of positions [n, n_dims]; positions outside are clamped."""
+        raise NotImplementedError
+
+    def fused(self) -> FusedTrunk | None:
+        """The trunk as csrc/fused knows it; None where it has no such form."""
+        return None
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Base class of configurations: a frozen dataclass of plain data, see docs/architectures.md.
+
+    Attributes:
+        name: what --field and files call it; the name of its module.
+        summary: one line for people.
+        presets: names of sizes besides `default`, with what they are.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    presets: ClassVar[Mapping[str, str]] = {}
+
+    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
+        """The module, with parameters that have no values yet."""
+        raise NotImplementedError
+
+    @classmethod
+    def sized(cls, target: Target, preset: str = "default") -> Self:
+        """The configuration for what is to be fitted."""
+        raise NotImplementedError
+
+    @classmethod
+    def rates(cls, kind: Kind, preset: str = "default") -> Rates:
+        """How it likes to be trained."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `architectures.from_dict` is the inverse."""
+        return {"name": self.name, **asdict(self)}
+
+
+def checked_keys(owner: type, data: object) -> dict[str, Any]:
+    """The data as a dictionary with exactly the keys of a dataclass; lists become tuples.
+
+    Raises:
+        InputError: keys are unknown or missing, or the data are no dictionary.
+    """
+    names = {entry.name for entry in fields(owner)}
+    if not isinstance(data, dict) or set(data) != names:
+        got = sorted(data) if isinstance(data, dict) else type(data).__name__
+        raise InputError(f"config: {owner.__name__} needs the keys {sorted(names)}, got {got}.")
+    return {key: _tuples(value) for key, value in data.items()}
+
+
+def _tuples(value: object) -> object:
+    return tuple(_tuples(entry) for entry in value) if isinstance(value, list) else value

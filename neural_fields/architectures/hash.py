@@ -1,0 +1,130 @@
+"""Multiresolution hash grid and a small network (Mueller et al. 2022)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from neural_fields.architectures import (
+    Architecture,
+    FusedTrunk,
+    Kind,
+    Rates,
+    Target,
+    Trunk,
+    register,
+)
+from neural_fields.decoders import Mlp
+from neural_fields.encodings import HashEncoding
+from neural_fields.ops import HashGridSpec, MlpSpec, Precision
+
+
+@register
+@dataclass(frozen=True)
+class Hash(Architecture):
+    """Sizes of the grid and of the network behind it; see `neural_fields.ops.HashGridSpec`.
+
+    Attributes:
+        n_levels: number of grids.
+        n_features: per level; n_levels * n_features is a multiple of 16 on the fast path.
+        log2_table_size: cap of a level's entries.
+        base_resolution: vertices per axis of the coarsest level.
+        finest_resolution: vertices per axis of the finest level.
+        interpolation: `linear` or `smoothstep`.
+        hidden: widths of the network's hidden layers.
+    """
+
+    n_levels: int = 8
+    n_features: int = 4
+    log2_table_size: int = 19
+    base_resolution: int = 16
+    finest_resolution: int = 2048
+    interpolation: Literal["linear", "smoothstep"] = "linear"
+    hidden: tuple[int, ...] = (64,)
+
+    name = "hash"
+    summary = "multiresolution hash grid and a small network: the fastest to fit"
+    presets = MappingProxyType(
+        {
+            "ngp": "instant-ngp's sizes, 8 levels of 4 features",
+            "ngp16": "those of its paper, 16 levels of 2 features",
+        }
+    )
+
+    def grid(self, n_dims: int) -> HashGridSpec:
+        """The operation's description of the grid."""
+        return HashGridSpec(
+            n_dims=n_dims,
+            n_levels=self.n_levels,
+            n_features=self.n_features,
+            log2_table_size=self.log2_table_size,
+            base_resolution=self.base_resolution,
+            finest_resolution=self.finest_resolution,
+            interpolation=self.interpolation,
+        )
+
+    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> HashTrunk:
+        """Grid and network."""
+        spec = self.grid(n_dims)
+        widths = (spec.n_output, *self.hidden, n_output)
+        return HashTrunk(spec, MlpSpec(widths, precision=precision))
+
+    @classmethod
+    def sized(cls, target: Target, preset: str = "default") -> Hash:
+        """Radiance: the finest level has about two vertices per pixel. Images: one per pixel."""
+        if target.kind == "image":
+            return cls._for_image(target)
+        if preset == "ngp16":
+            return cls(n_levels=16, n_features=2, finest_resolution=2048 * target.scale)
+        if preset == "ngp":
+            return cls(finest_resolution=2048 * target.scale)
+        vertices = 2.5 * target.finest
+        finest = 2 ** min(13, max(9, round(math.log2(max(vertices, 1.0)))))
+        return cls(log2_table_size=18, finest_resolution=finest)
+
+    @classmethod
+    def rates(cls, kind: Kind, preset: str = "default") -> Rates:
+        """Instant-ngp's but for the default radiance field, whose runs are short."""
+        short = kind == "radiance" and preset == "default"
+        rate = 4e-2 if short else 1e-2
+        return Rates(network=rate, grid=rate, final=0.03)
+
+    @classmethod
+    def _for_image(cls, target: Target) -> Hash:
+        return cls(
+            log2_table_size=min(24, max(14, math.ceil(2 * math.log2(target.finest)))),
+            finest_resolution=max(32, target.finest),
+            hidden=(64, 64),
+        )
+
+
+class HashTrunk(Trunk):
+    """See `Hash`."""
+
+    grids = frozenset({"encoding.table"})
+
+    def __init__(self, grid: HashGridSpec, network: MlpSpec) -> None:
+        super().__init__()
+        self.encoding = HashEncoding(grid)
+        self.mlp = Mlp(network)
+        self.n_modulated = len(network.widths) - 2
+
+    def reset(self, generator: torch.Generator) -> None:
+        """Entries uniform in +-1e-4, matrices as in `Mlp`."""
+        self.encoding.reset(generator)
+        self.mlp.reset(generator)
+
+    def forward(self, positions: Tensor) -> Tensor:
+        """Twice differentiable in positions as far as the grid's interpolation is."""
+        return self.mlp.forward(self.encoding(positions))
+
+    def fused(self) -> FusedTrunk | None:
+        """Where all widths are multiples of 16."""
+        if any(width % 16 for width in self.mlp.spec.widths):
+            return None
+        return FusedTrunk(self.encoding.spec, self.mlp.spec, self.encoding.table, self.mlp.params)

@@ -1,0 +1,58 @@
+"""Pictures of image fields, at any size and of any part."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from neural_fields.fields import ImageField, Samples
+
+_CHUNK = 1 << 16  # pixels at once, so that activations stay small
+Crop = tuple[float, float, float, float]
+
+
+@torch.no_grad()
+def render_image(
+    field: ImageField, width: int | None = None, height: int | None = None, crop: Crop | None = None
+) -> Tensor:
+    """Render a picture or a part of it.
+
+    Args:
+        field: an image field.
+        width: of the result in pixels; the picture's own, or the crop's.
+        height: the same.
+        crop: left, top, width and height of the part, pixels of the picture; None = all of it.
+
+    Returns:
+        float32 [height, width, channels], not clamped, alpha premultiplied. Pixels larger than
+        the picture's are means of as many samples as pixels they cover, at most 16 x 16.
+
+    Example:
+        >>> from neural_fields.fields import ImageConfig
+        >>> from neural_fields.architectures.hash import Hash
+        >>> field = ImageField(ImageConfig(64, 48, architecture=Hash(log2_table_size=12)))
+        >>> render_image(field, 32, 24).shape
+        torch.Size([24, 32, 3])
+    """
+    left, top, wide, high = crop or (
+        0.0,
+        0.0,
+        float(field.config.width),
+        float(field.config.height),
+    )
+    width, height = width or max(1, round(wide)), height or max(1, round(high))
+    per_pixel = min(16, max(1, math.ceil(max(wide / width, high / height) - 1e-6)))
+    x = left + (torch.arange(width * per_pixel) + 0.5) * (wide / (width * per_pixel))
+    y = top + (torch.arange(height * per_pixel) + 0.5) * (high / (height * per_pixel))
+    picture = torch.empty(height, width, field.config.channels)
+    rows = max(1, _CHUNK // (x.numel() * per_pixel))
+    for first in range(0, height, rows):
+        last = min(first + rows, height)
+        ys = y[first * per_pixel : last * per_pixel]
+        positions = torch.cartesian_prod(ys, x).flip(1)
+        values = torch.cat([field.value(Samples(part)) for part in torch.split(positions, _CHUNK)])
+        blocks = values.view(last - first, per_pixel, width, per_pixel, -1)
+        picture[first:last] = blocks.mean(dim=(1, 3))
+    return picture

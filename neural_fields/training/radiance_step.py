@@ -1,0 +1,159 @@
+"""Loss and gradients of a batch of rays: by the fused path, or operation by operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from neural_fields.fields import RadianceField
+from neural_fields.fields.radiance import LOG_DENSITY_MIN
+from neural_fields.ops import (
+    MarchScene,
+    RadianceGradients,
+    RadianceSamples,
+    composite,
+    radiance_sample,
+    radiance_train,
+)
+from neural_fields.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class Rays:
+    """A batch: origins, unit directions [n, 3], jitter [n], target and background [n, 3]."""
+
+    origins: Tensor
+    directions: Tensor
+    jitter: Tensor
+    target: Tensor
+    background: Tensor
+
+
+class Outcome(NamedTuple):
+    """What a batch gave: mean loss and squared error, rays used, their samples."""
+
+    loss: float
+    mse: float
+    n_rays: int
+    n_samples: int
+
+
+class GradientStep(Protocol):
+    """Leaves the gradients of a batch in the optimiser's buffers."""
+
+    def __call__(self, rays: Rays, scene: MarchScene) -> Outcome:
+        """Use as many rays as the buffers hold."""
+        ...
+
+
+def gradient_step(
+    field: RadianceField, state: TrainState, batch_samples: int, huber: float
+) -> GradientStep:
+    """The fused path where the field has that form."""
+    batch = _Batch(field, batch_samples * 3 // 2)
+    if field.fused_spec() is not None:
+        return _Fused(field, state, batch, huber)
+    return _ByOps(field, state, batch, huber)
+
+
+class _Batch:
+    """Buffers for the packed samples of a step."""
+
+    def __init__(self, field: RadianceField, capacity: int) -> None:
+        self.field = field
+        self.t_starts = torch.empty(capacity)
+        self.t_ends = torch.empty(capacity)
+        self.positions = torch.empty(capacity, 3)
+
+    def march(self, rays: Rays, scene: MarchScene) -> tuple[RadianceSamples, int]:
+        """Samples in the field's occupied cells, and how many rays fit."""
+        offsets = torch.empty(rays.origins.shape[0] + 1, dtype=torch.int64)
+        samples = RadianceSamples(offsets, self.t_starts, self.t_ends, self.positions)
+        n_used = radiance_sample(
+            scene, self.field.occupancy, rays.origins, rays.directions, rays.jitter, samples
+        )
+        return samples, n_used
+
+
+class _Fused:
+    def __init__(
+        self, field: RadianceField, state: TrainState, batch: _Batch, huber: float
+    ) -> None:
+        spec = field.fused_spec()
+        assert spec is not None
+        self._field, self._spec, self._batch, self._huber = field, spec, batch, huber
+        table, trunk, head = state.adam.values()
+        assert table.touched is not None
+        self._gradients = RadianceGradients(
+            table.grad.view(spec.grid.n_entries, -1), table.touched, trunk.grad, head.grad
+        )
+        self._features = torch.empty(batch.t_starts.numel(), spec.grid.n_output)
+
+    @torch.no_grad()
+    def __call__(self, rays: Rays, scene: MarchScene) -> Outcome:
+        samples, n_used = self._batch.march(rays, scene)
+        n = rays.origins.shape[0]
+        loss, color = torch.empty(n), torch.empty(n, 3)
+        radiance_train(
+            self._spec,
+            self._field.fused_params(),
+            samples,
+            rays.origins,
+            rays.directions,
+            rays.target,
+            rays.background,
+            self._features,
+            self._gradients,
+            loss,
+            color,
+            unit=self._field.unit,
+            stop=self._field.config.sampling.stop,
+            huber=self._huber,
+            n_loss_rays=max(n_used, 1),
+        )
+        used = slice(0, max(n_used, 1))
+        error = float((color[used] - rays.target[used]).square().mean())
+        return Outcome(float(loss[used].mean()), error, n_used, int(samples.offsets[n_used]))
+
+
+class _ByOps:
+    """The same by autograd, for architectures without a fused form."""
+
+    def __init__(
+        self, field: RadianceField, state: TrainState, batch: _Batch, huber: float
+    ) -> None:
+        self._field, self._state, self._batch, self._huber = field, state, batch, huber
+
+    def __call__(self, rays: Rays, scene: MarchScene) -> Outcome:
+        samples, n_used = self._batch.march(rays, scene)
+        n_used = max(n_used, 1)
+        offsets = samples.offsets[: n_used + 1].clone()
+        n_samples = int(offsets[-1])
+        t_starts, t_ends = samples.t_starts[:n_samples], samples.t_ends[:n_samples]
+        ray = torch.repeat_interleave(torch.arange(n_used), offsets.diff())
+        directions = rays.directions[ray]
+        density, color = self._density_and_color(samples.positions[:n_samples], directions)
+        seen = composite(
+            offsets, t_starts, t_ends, density, color, stop=self._field.config.sampling.stop
+        )
+        picture = seen.color + (1 - seen.opacity)[:, None] * rays.background[:n_used]
+        error = picture - rays.target[:n_used]
+        loss = torch.nn.functional.huber_loss(picture, rays.target[:n_used], delta=self._huber) / (
+            5 * self._huber
+        )
+        value = float(loss.detach())
+        if loss.requires_grad and value == value:
+            self._state.backward(loss)
+        return Outcome(value, float(error.detach().square().mean()), n_used, n_samples)
+
+    def _density_and_color(self, cube: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Per world length [n], and sRGB [n, 3], at positions in the trunk's cube."""
+        levels = self._field.evaluate_cube(cube, directions, ("log_density", "color"))
+        assert levels.log_density is not None
+        assert levels.color is not None
+        # As the fused path has it, so that no sample overflows: see docs/ops/fused.md.
+        log_density = levels.log_density.clamp(LOG_DENSITY_MIN, 15.0)
+        return log_density.exp() / self._field.unit, levels.color

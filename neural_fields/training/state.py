@@ -1,0 +1,99 @@
+"""What every trainer keeps of a field: gradients, moments and averaged weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neural_fields.errors import TrainingError
+from neural_fields.training.adam import AdamState
+from neural_fields.training.average import Average
+
+
+class TrainState:
+    """The parameters of a field and their optimiser; the field holds the raw weights.
+
+    Attributes:
+        parameters: by name.
+        adam: their gradient buffers and moments.
+        averages: the weights that evaluate.
+    """
+
+    def __init__(
+        self, field: nn.Module, *, grids: frozenset[str], sparse: bool, l2: float, grid_share: float
+    ) -> None:
+        """Set up all parameters.
+
+        Args:
+            field: the module.
+            grids: names of parameters that are grids, without weight decay.
+            sparse: whether gradients of grids come with a map of touched blocks.
+            l2: weight decay of the others.
+            grid_share: learning rate of grids as a share of the others'.
+        """
+        self.parameters: dict[str, nn.Parameter] = dict(field.named_parameters())
+        self.adam: dict[str, AdamState] = {}
+        self._share: dict[str, float] = {}
+        for name, parameter in self.parameters.items():
+            is_grid = name in grids
+            self.adam[name] = AdamState(
+                parameter, sparse=sparse and is_grid, l2=0.0 if is_grid else l2
+            )
+            self._share[name] = grid_share if is_grid else 1.0
+        self.averages = {name: Average(value) for name, value in self.parameters.items()}
+
+    def step(self, rate: float, number: int) -> None:
+        """One update with the gradients in the optimiser's buffers; `number` counts from 1."""
+        for name, state in self.adam.items():
+            state.step(rate * self._share[name], number)
+        for average in self.averages.values():
+            average.update(number)
+
+    def backward(self, loss: Tensor) -> None:
+        """Put the gradients of a loss into the optimiser's buffers."""
+        gradients = torch.autograd.grad(loss, [*self.parameters.values()])
+        for state, gradient in zip(self.adam.values(), gradients, strict=True):
+            state.grad.copy_(gradient.reshape(-1))
+
+    def check_finite(self, step: int) -> None:
+        """Raise TrainingError naming the first parameter that holds NaN or infinity."""
+        for name, parameter in self.parameters.items():
+            if not math.isfinite(float(parameter.detach().sum())):
+                raise TrainingError(
+                    f"step {step}: {name} is not finite; try a lower learning rate."
+                )
+
+    @torch.no_grad()
+    def average_into(self, field: nn.Module) -> None:
+        """Give another field of the same configuration the averaged weights."""
+        state: dict[str, Any] = dict(field.named_parameters())
+        for name, average in self.averages.items():
+            state[name].copy_(average.value)
+
+    def checkpoint_tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint needs besides the averaged field."""
+        return {
+            f"checkpoint.{key}.{name}": tensor
+            for name, state in self.adam.items()
+            for key, tensor in state.tensors().items()
+        }
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `checkpoint_tensors`, with the averaged weights under `field.`."""
+        for name, adam in self.adam.items():
+            adam.load({key: tensors[f"checkpoint.{key}.{name}"] for key in adam.tensors()})
+            self.averages[name].value.copy_(tensors[f"field.{name}"])
+
+
+def stream_seed(seed: int, step: int) -> int:
+    """A generator seed per (seed, step); distinct for all steps of a run.
+
+    Example:
+        >>> stream_seed(0, 1) != stream_seed(0, 2)
+        True
+    """
+    return (seed * 0x9E3779B97F4A7C15 + step * 0xD1B54A32D192ED03 + 1) & 0x7FFFFFFFFFFFFFFF
