@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Literal, NamedTuple
@@ -184,6 +185,11 @@ class _Network(NamedTuple):
     shift: Tensor | None
     spec: tuple[Argument, ...]
 
+    @classmethod
+    def of(cls, tensors: Sequence[Argument], spec: tuple[Argument, ...]) -> _Network:
+        inputs, params, scale, shift = tensors
+        return cls(inputs, params, scale, shift, spec)
+
     def shape(self, module: ModuleType = _core) -> _core.MlpShape:
         # torch hands lists to kernels, and leaves out trailing defaults.
         return _shape_of(module, tuple(self.spec[0]), *self.spec[1:])
@@ -227,7 +233,7 @@ def _or_none(tensor: Tensor, needed: bool) -> Tensor | None:
 
 
 def _forward_fake(*arguments: Argument) -> tuple[Tensor, Tensor]:
-    network, keep = _Network(*arguments[:4], arguments[5:]), arguments[4]
+    network, keep = _Network.of(arguments[:4], arguments[5:]), arguments[4]
     network.check()
     inputs = network.inputs
     n_hidden = network.shape().n_hidden if keep else 0
@@ -237,7 +243,7 @@ def _forward_fake(*arguments: Argument) -> tuple[Tensor, Tensor]:
 
 
 def _forward_kernel(*arguments: Argument) -> tuple[Tensor, Tensor]:
-    network, keep = _Network(*arguments[:4], arguments[5:]), arguments[4]
+    network, keep = _Network.of(arguments[:4], arguments[5:]), arguments[4]
     output, hidden = _forward_fake(*arguments)
     module = native("mlp", network.inputs)
     inputs, params, *modulation = _plain(*network[:4])
@@ -269,7 +275,7 @@ def _forward_backward(ctx: Context, grad_output: Tensor, _: Tensor | None) -> Gr
 
 
 class _Saved(NamedTuple):
-    """The arguments of the first backward pass. `needs`: of inputs, of params, of scale and shift."""
+    """The arguments of the first backward pass; `needs` inputs', params', scale's and shift's."""
 
     grad_output: Tensor
     network: _Network
@@ -280,7 +286,7 @@ class _Saved(NamedTuple):
     @classmethod
     def of(cls, arguments: tuple[Argument, ...]) -> _Saved:
         grad_output, *tensors, hidden, output, needs = arguments[:8]
-        return cls(grad_output, _Network(*tensors, arguments[8:]), hidden, output, needs)
+        return cls(grad_output, _Network.of(tensors, arguments[8:]), hidden, output, needs)
 
     def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Room for the gradients, without numbers where they are not needed; checks on the way."""
