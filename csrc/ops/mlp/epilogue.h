@@ -48,17 +48,13 @@ NF_HD bool is_wave(Activation kind) {
 template <class L>
 NF_HD L value_at(const Phi<ScalarOf<L>>& phi, L v) {
   if (!is_wave(phi.kind)) return activation<L>(phi.kind, v, phi.beta);
-  L sine, cosine;
-  lane_sincos<L>(phase_of<L>(phi, v).value, &sine, &cosine);
-  return sine;
+  return lane_sine<L>(phase_of<L>(phi, v).value);
 }
 template <class L>
 NF_HD L slope_at(const Phi<ScalarOf<L>>& phi, L v, L y) {
   if (!is_wave(phi.kind)) return activation_slope<L>(phi.kind, y, phi.beta);
   const Phase<L> phase = phase_of<L>(phi, v);
-  L sine, cosine;
-  lane_sincos<L>(phase.value, &sine, &cosine);
-  return cosine * phase.slope;
+  return lane_cosine<L>(phase.value) * phase.slope;
 }
 template <class L>
 NF_HD L curvature_at(const Phi<ScalarOf<L>>& phi, L v, L y) {
@@ -175,19 +171,22 @@ struct RowSums {
   T scale, shift;  // gradients
 };
 
-// z <- (z - mean) / sqrt(variance + eps); returns the factor.
+// Statistics of z, for m = (z - mean) rstd. A CPU takes several rows at a time through each of these,
+// so that it need not wait for the sums of one.
 template <class T>
-NF_HD T normalize_row(T* z, int width) {
-  Sum<T> sum, squares;
+NF_HD T mean_of_row(const T* z, int width) {
+  Sum<T> sum;
   for_columns<T>(width, [&](auto lane, int i) { sum.add(lane_load<decltype(lane)>(z + i)); });
-  const T mean = sum.total() / width;
+  return sum.total() / width;
+}
+template <class T>
+NF_HD T rstd_of_row(const T* z, int width, T mean) {
+  Sum<T> squares;
   for_columns<T>(width, [&](auto lane, int i) {
     const auto from_mean = lane_load<decltype(lane)>(z + i) - mean;
     squares.add(from_mean * from_mean);
   });
-  const T rstd = 1 / std::sqrt(squares.total() / width + T(1e-5));
-  for_columns<T>(width, [&](auto lane, int i) { lane_store(z + i, (lane_load<decltype(lane)>(z + i) - mean) * rstd); });
-  return rstd;
+  return 1 / std::sqrt(squares.total() / width + T(1e-5));
 }
 
 // The change of m for a change u of z: J u, with a symmetric J. `sum` is that of u, `along` <m, u>.
@@ -200,22 +199,32 @@ NF_HD void change_row(const Row<T>& row, T sum, T along, const T* u, T* change) 
   });
 }
 
-// f(w) -> result on z's numbers of one point after another: of two columns for gabor, else of one.
-template <class T>
-NF_HD void activate_row(const Row<T>& row, T* y) {
-  const Phi<T> phi = row.phi;
+// y <- phi(v(lane, i)), a point being two columns for gabor, else one.
+template <class T, class V>
+NF_HD void activate_columns(const Phi<T>& phi, int width, const V& v, T* y) {
   if (phi.kind != Activation::gabor)
-    return for_columns<T>(row.width, [&](auto lane, int i) {
-      using L = decltype(lane);
-      lane_store(y + i, value_at<L>(phi, row.template v<L>(i)));
-    });
-  const int half = row.width / 2;
+    return for_columns<T>(width, [&](auto lane, int i) { lane_store(y + i, value_at<decltype(lane)>(phi, v(lane, i))); });
+  const int half = width / 2;
   for_columns<T>(half, [&](auto lane, int i) {
-    using L = decltype(lane);
-    const Complex<L> f = Gabor<L>::value(phi, row.template v<L>(i), row.template v<L>(i + half));
+    const auto a = v(lane, i), b = v(lane, i + half);
+    const auto f = Gabor<decltype(lane)>::value(phi, a, b);
     lane_store(y + i, f.re);
     lane_store(y + half + i, f.im);
   });
+}
+template <class T>
+NF_HD void activate_row(const Row<T>& row, T* y) {
+  activate_columns<T>(row.phi, row.width, [&](auto lane, int i) { return row.template v<decltype(lane)>(i); }, y);
+}
+// The same from z, which becomes m on the way; y may be in its place.
+template <class T>
+NF_HD void normalize_and_activate_row(const Row<T>& row, T* z, T mean, T* y) {
+  const auto v = [&](auto lane, int i) {
+    const auto m = (lane_load<decltype(lane)>(z + i) - mean) * row.rstd;
+    lane_store(z + i, m);
+    return row.scale * m + row.shift;
+  };
+  activate_columns<T>(row.phi, row.width, v, y);
 }
 
 // With the points of a row of gabor: f(lane, i, wavelet) for the columns i and half + i.

@@ -94,6 +94,29 @@ Rows<E> layer_input(const MlpArgs<T, E>& args, int l, std::int64_t first, std::i
   return copy(rows);
 }
 
+// The epilogue of layer l from the products z, which become m, to the activations y.
+template <class T>
+void finish_rows(const MlpArgs<T>& args, int l, T* z, T* y, std::int64_t row, std::int64_t first, std::int64_t n_rows) {
+  constexpr std::int64_t kTogether = 8;
+  const int width = args.shape.widths[l];
+  T* kept = args.hidden != nullptr ? rstd_at(args, args.shape.n_activations(), l, first) : nullptr;
+  T means[kTogether], rstds[kTogether];
+  for (std::int64_t begin = 0; begin < n_rows; begin += kTogether) {
+    const std::int64_t n = n_rows - begin < kTogether ? n_rows - begin : kTogether;
+    T *from = z + begin * row, *to = y + begin * row;
+    if (args.shape.normalize) {
+      for (std::int64_t r = 0; r < n; ++r) means[r] = mean_of_row(from + r * row, width);
+      for (std::int64_t r = 0; r < n; ++r) rstds[r] = rstd_of_row(from + r * row, width, means[r]);
+      if (kept != nullptr) std::memcpy(kept + begin, rstds, sizeof(T) * static_cast<std::size_t>(n));
+    }
+    for (std::int64_t r = 0; r < n; ++r, from += row, to += row) {
+      const Row<T> at = row_of<T>(args, l, first + begin + r, from, to, args.shape.normalize ? rstds[r] : 1);
+      if (args.shape.normalize) normalize_and_activate_row(at, from, means[r], to);
+      else activate_row(at, to);
+    }
+  }
+}
+
 // Layer l with its epilogue, from x to y; what is to be saved is computed in its place where it can be.
 template <class T>
 void forward_epilogue(const MlpArgs<T>& args, const PackedMlp<T>& mlp, T* scratch, int l, Rows<T> x, T* y,
@@ -102,14 +125,7 @@ void forward_epilogue(const MlpArgs<T>& args, const PackedMlp<T>& mlp, T* scratc
   const bool saves = args.hidden != nullptr, in_place = saves && width == row;
   T* z = in_place ? saved_layer(args, l, first) : saves ? scratch : y;
   mlp.preactivation(l - 1, x.data, x.row, z, row, n_rows);
-  for (std::int64_t r = 0; r < n_rows; ++r) {
-    T* m = z + r * row;
-    if (args.shape.normalize) {
-      const T rstd = normalize_row(m, static_cast<int>(width));
-      if (saves) *rstd_at(args, args.shape.n_activations(), l, first + r) = rstd;
-    }
-    activate_row(row_of<T>(args, l, first + r, m, y + r * row, 1), y + r * row);
-  }
+  finish_rows(args, l, z, y, row, first, n_rows);
   if (saves && !in_place) copy_rows(z, row, width, saved_layer(args, l, first), width, width, n_rows);
 }
 

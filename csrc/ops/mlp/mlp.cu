@@ -81,8 +81,7 @@ struct Tile {
   __device__ void for_rows(F&& f) const {
     for (int row = static_cast<int>(threadIdx.x) / 32; row < n_rows; row += kBlockThreads / 32) f(row);
   }
-  // What is known of a sample on layer l, before its epilogue (z is m, once normalised) and after it.
-  __device__ Row<T> new_row(int l, int row, const T* z) const { return row_of<T>(args, l, first + row, z, z, 1); }
+  // What is known of a sample on layer l.
   __device__ Row<T> saved_row(int l, int row) const {
     const T* y = activations(l) + row * width(l);
     if (l == args.shape.n_layers || !keeps_preactivations(args)) return row_of<T>(args, l, first + row, y, y, 1);
@@ -99,16 +98,12 @@ struct Tile {
   // The epilogue of layer l on the products in z, which become the activations.
   __device__ void finish(int l, T* z) const {
     for_rows([&](int row) {
-      T* m = z + row * width(l);
-      if (args.shape.normalize) {
-        const T rstd = normalize_row(m, width(l));
-        if (args.hidden != nullptr && threadIdx.x % 32 == 0) *rstd_at(args, offsets.n_activations, l, first + row) = rstd;
-      }
-      if (args.hidden != nullptr) {
-        T* kept = rows_of(args.hidden, l) + row * width(l);
-        for_columns<T>(width(l), [&](T, int i) { kept[i] = m[i]; });
-      }
-      activate_row(new_row(l, row, m), m);
+      T *m = z + row * width(l), *kept = args.hidden != nullptr ? rows_of(args.hidden, l) + row * width(l) : m;
+      if (kept != m) for_columns<T>(width(l), [&](T, int i) { kept[i] = m[i]; });
+      if (!args.shape.normalize) return activate_row(row_of<T>(args, l, first + row, kept, kept, 1), m);
+      const T mean = mean_of_row(kept, width(l)), rstd = rstd_of_row(kept, width(l), mean);
+      if (kept != m && threadIdx.x % 32 == 0) *rstd_at(args, offsets.n_activations, l, first + row) = rstd;
+      normalize_and_activate_row(row_of<T>(args, l, first + row, kept, kept, rstd), kept, mean, m);
     });
   }
 
