@@ -74,6 +74,10 @@ class MlpShape:
         beta: float,
         biases: bool,
         precision: str = ...,
+        omega: float = ...,
+        first_omega: float = ...,
+        gabor_scale: float = ...,
+        normalize: bool = ...,
     ) -> None: ...
     @property
     def n_params(self) -> int: ...
@@ -81,7 +85,13 @@ class MlpShape:
     def n_hidden(self) -> int: ...
 
 def mlp_forward(
-    shape: MlpShape, input: Tensor, params: Tensor, output: Tensor, hidden: Tensor | None = None
+    shape: MlpShape,
+    input: Tensor,
+    params: Tensor,
+    output: Tensor,
+    hidden: Tensor | None = None,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
 ) -> None: ...
 def mlp_backward(
     shape: MlpShape,
@@ -92,10 +102,14 @@ def mlp_backward(
     output: Tensor,
     grad_input: Tensor | None,
     grad_params: Tensor | None,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    grad_scale: Tensor | None = None,
+    grad_shift: Tensor | None = None,
 ) -> None: ...
 def mlp_second(
     shape: MlpShape,
-    tangents: Tensor,
+    tangents: Tensor | None,
     grad_output: Tensor,
     input: Tensor,
     params: Tensor,
@@ -104,6 +118,12 @@ def mlp_second(
     grad_grad_output: Tensor,
     grad_input: Tensor | None,
     grad_params: Tensor | None,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+    grad_scale: Tensor | None = None,
+    grad_shift: Tensor | None = None,
+    scale_tangents: Tensor | None = None,
+    shift_tangents: Tensor | None = None,
 ) -> None: ...
 
 class FrequencyShape:

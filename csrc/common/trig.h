@@ -49,4 +49,37 @@ NF_HD void lane_sincos<double>(double x, double* sine, double* cosine) {
   *cosine = cos(x);
 }
 
+// Sine, or cosine, alone: x less a multiple of pi, of pi / 2 more for the cosine, and one polynomial
+// (that of SLEEF's sinf) on [-pi/2, pi/2]. As exact as the above, for |x| up to 2^21, in half the time.
+template <bool kCosine, class L>
+NF_HD L lane_sine_or_cosine(L x) {
+  const ScalarOf<L> quarter = kCosine ? 0.5f : 0.0f;
+  const L biased = lane_round_biased(x * 0.318309886f - quarter);
+  const IntOf<L> half_turns = float_to_bits(biased);
+  const L k = (biased - 12582912.0f) + quarter;
+  L r = ((x - k * 3.140625f) - k * 9.67502593994140625e-4f) - k * 1.509957990978376432e-7f;
+  r = lane_min(lane_max(r, broadcast<L>(-1.6f)), broadcast<L>(1.6f));  // see above
+  const L z = r * r;
+  const L p = ((2.6083159809786593541503e-6f * z - 1.981069071916863322258e-4f) * z + 8.33307858556509017944336e-3f) * z;
+  const L s = (p - 0.166666597127914428710938f) * z * r + r;
+  const auto flipped = (half_turns & 1) != (kCosine ? 1 : 0);
+  return select(flipped, -s, s) + (x - x);
+}
+template <class L>
+NF_HD L lane_sine(L x) {
+  return lane_sine_or_cosine<false, L>(x);
+}
+template <>
+NF_HD double lane_sine<double>(double x) {
+  return sin(x);
+}
+template <class L>
+NF_HD L lane_cosine(L x) {
+  return lane_sine_or_cosine<true, L>(x);
+}
+template <>
+NF_HD double lane_cosine<double>(double x) {
+  return cos(x);
+}
+
 NF_END

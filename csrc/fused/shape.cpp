@@ -22,9 +22,12 @@ void check_radiance_field(const RadianceField& field) {
   require(field.color.widths[field.color.n_layers] == 3, "the colour network needs 3 outputs.");
   require(field.density.precision == field.color.precision, "both networks need the same precision.");
   require(encoding % 16 == 0, "the width of the encoding needs to be a multiple of 16.");
-  for (const MlpShape* shape : {&field.density, &field.color})
+  for (const MlpShape* shape : {&field.density, &field.color}) {
+    require(shape->hidden < Activation::sine && !shape->normalize,
+            "hidden layers need none, relu, softplus or sigmoid, and no normalize; use the operations one by one.");
     for (int l = 1; l < shape->n_layers; ++l)
       require(shape->widths[l] % 16 == 0, "hidden widths need to be multiples of 16.");
+  }
 }
 
 }  // namespace nf

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from neural_fields.ops._library import (
 )
 
 Activation = Literal["none", "relu", "softplus", "sigmoid"]
+Wave = Literal["sine", "finer", "finer-detached", "gabor"]
 Precision = Literal["float32", "bf16"]
 
 
@@ -34,14 +36,23 @@ class MlpSpec:
 
     Attributes:
         widths: input, hidden layers ..., output; each 1 to 512, at most 12 matrices.
-        hidden: activation of the hidden layers: none, relu, softplus or sigmoid.
-        output: activation of the last layer, of the same kinds.
+        hidden: activation of the hidden layers: none, relu, softplus, sigmoid, or of the waves
+            sine, sin(omega z) (SIREN); finer, sin(omega (|z| + 1) z); finer-detached, the same
+            values with |z| + 1 taken as a constant in derivatives, as FINER's released code does;
+            gabor, exp(i omega z - |s z|^2) (WIRE), where the first half of a layer's even width
+            are the real parts of z, the second half the imaginary ones, and of the result alike.
+        output: activation of the last layer: none, relu, softplus or sigmoid.
         beta: of softplus, log(1 + exp(beta z)) / beta.
         biases: whether layers have them.
         precision: float32 (float64 for tensors of that type), or bf16: inputs, matrices, hidden
             activations and their gradients are rounded to bfloat16 (8 bits of fraction) before
             they are multiplied; sums, biases, activations and results stay float32. CPU only,
-            once differentiable.
+            once differentiable, and without waves, normalize, scale and shift.
+        omega: of the waves.
+        first_omega: the same for the first hidden layer; None: omega.
+        gabor_scale: s of gabor.
+        normalize: hidden rows of each sample to mean 0 and variance 1 (biased, plus 1e-5), before
+            scale, shift and activation.
 
     Example:
         >>> spec = MlpSpec((32, 64, 16))
@@ -50,11 +61,15 @@ class MlpSpec:
     """
 
     widths: tuple[int, ...]
-    hidden: Activation = "relu"
+    hidden: Activation | Wave = "relu"
     output: Activation = "none"
     beta: float = 1.0
     biases: bool = False
     precision: Precision = "float32"
+    omega: float = 1.0
+    first_omega: float | None = None
+    gabor_scale: float = 1.0
+    normalize: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.widths, tuple):
@@ -63,8 +78,9 @@ class MlpSpec:
         _shape_of(_core, *self.arguments)
 
     @property
-    def arguments(self) -> tuple[tuple[int, ...], str, str, float, bool, str]:
-        """The spec as the plain arguments that follow the tensors of every operation."""
+    def arguments(self) -> tuple[Argument, ...]:
+        """The spec as the plain arguments that follow the tensors of every operation (`_SPEC`)."""
+        first_omega = self.omega if self.first_omega is None else self.first_omega
         return (
             self.widths,
             self.hidden,
@@ -72,6 +88,10 @@ class MlpSpec:
             float(self.beta),
             self.biases,
             self.precision,
+            float(self.omega),
+            float(first_omega),
+            float(self.gabor_scale),
+            self.normalize,
         )
 
     @property
@@ -85,6 +105,11 @@ class MlpSpec:
         return self.widths[-1]
 
     @property
+    def n_hidden_layers(self) -> int:
+        """Layers with the activation `hidden`: columns of scale and shift."""
+        return len(self.widths) - 2
+
+    @property
     def n_params(self) -> int:
         """Numbers of all matrices and biases."""
         return _shape_of(_core, *self.arguments).n_params
@@ -96,7 +121,13 @@ def _shape_of(module: ModuleType, *arguments: Argument) -> _core.MlpShape:
     return shape
 
 
-def mlp(inputs: Tensor, params: Tensor, spec: MlpSpec) -> Tensor:
+def mlp(
+    inputs: Tensor,
+    params: Tensor,
+    spec: MlpSpec,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+) -> Tensor:
     """Send samples through a small network.
 
     Args:
@@ -104,22 +135,27 @@ def mlp(inputs: Tensor, params: Tensor, spec: MlpSpec) -> Tensor:
         params: [spec.n_params], of the same type and device. Per layer the matrix [n_out, n_in]
             row by row, as in `torch.nn.Linear`, then the bias [n_out] if there is one.
         spec: widths and activations.
+        scale: [n, spec.n_hidden_layers], a factor per sample and hidden layer; None: 1.
+        shift: [n, spec.n_hidden_layers], what is added; given if and only if scale is.
 
     Returns:
-        [n, spec.n_output]: h_l = activation(W_l h_(l-1) + b_l) of the last layer.
+        [n, spec.n_output]: the last layer. A hidden layer is
+        h_l = activation(scale_l N(W_l h_(l-1) + b_l) + shift_l), where N normalises the row if
+        spec.normalize is set; the last layer is activation(W h + b).
 
-    Differentiable once in inputs and params. The gradient of the inputs is differentiable again,
-    in inputs, params and the output's gradient, as losses on normals need it (relu counts as
-    piecewise linear). The gradient of the params is not differentiable again: that raises, as does
-    a third order, and in bf16 a second order. While gradients are recorded, the hidden activations
-    are kept for them.
+    Differentiable once in inputs, params, scale and shift. The gradients of inputs, scale and shift
+    are differentiable again, in all of these and the output's gradient, as losses on normals need
+    it (relu counts as piecewise linear). The gradient of the params is not differentiable again:
+    that raises, as does a third order, and in bf16 a second order. While gradients are recorded,
+    one number per hidden neuron is kept for them.
 
     Raises:
         TypeError: a tensor is neither float32 nor float64, or they differ.
-        ValueError: a shape or a device is wrong.
+        ValueError: a shape or a device is wrong, or of scale and shift one is missing.
 
     Source: Mueller et al., Real-time Neural Radiance Caching for Path Tracing, 2021, section 5
     (fully fused networks). Deviations: float32, optional biases, any width without padding.
+    Scale, shift and normalize: Lee et al., Coordinate-Aware Modulation for Neural Fields, 2024.
 
     Example:
         >>> spec = MlpSpec((3, 16, 1), hidden="softplus", beta=100.0, biases=True)
@@ -127,78 +163,109 @@ def mlp(inputs: Tensor, params: Tensor, spec: MlpSpec) -> Tensor:
         torch.Size([5, 1])
     """
     output: Tensor
-    output, _ = _forward(inputs, params, torch.is_grad_enabled(), *spec.arguments)
+    keep = torch.is_grad_enabled()
+    output, _ = _forward(inputs, params, scale, shift, keep, *spec.arguments)
     return output
 
 
 _SPEC = (
     "int[] widths, str hidden_activation, str output_activation, float beta, bool biases, "
-    'str precision="float32"'
+    'str precision="float32", float omega=1.0, float first_omega=1.0, float gabor_scale=1.0, '
+    "bool normalize=False"
 )
-_NO_GRADIENT = (None,) * 6  # of the spec's arguments
+_NO_GRADIENT = (None,) * len(_SPEC.split(", "))
 
 
-def _spec(arguments: tuple[Argument, ...]) -> tuple[Argument, ...]:
-    """The spec's arguments as something hashable: torch hands lists to kernels."""
-    return tuple(arguments[0]), *arguments[1:]
+class _Network(NamedTuple):
+    """The arguments that all three operations share; the spec's stand last, as one tuple."""
 
+    inputs: Tensor
+    params: Tensor
+    scale: Tensor | None
+    shift: Tensor | None
+    spec: tuple[Argument, ...]
 
-def _check(inputs: Tensor, params: Tensor, spec: tuple[Argument, ...]) -> None:
-    check_tensor("mlp", "inputs", inputs, (None, spec[0][0]), inputs)
-    check_tensor("mlp", "params", params, (_shape_of(_core, *_spec(spec)).n_params,), inputs)
-    if _is_bf16(spec) and inputs.dtype != torch.float32:
-        raise TypeError(f"mlp: bf16 needs float32 tensors, got {inputs.dtype}.")
+    @classmethod
+    def of(cls, tensors: Sequence[Argument], spec: tuple[Argument, ...]) -> _Network:
+        inputs, params, scale, shift = tensors
+        return cls(inputs, params, scale, shift, spec)
+
+    def shape(self, module: ModuleType = _core) -> _core.MlpShape:
+        # torch hands lists to kernels, and leaves out trailing defaults.
+        return _shape_of(module, tuple(self.spec[0]), *self.spec[1:])
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(self.spec[0])
+
+    @property
+    def output_shape(self) -> tuple[int, int]:
+        return self.inputs.shape[0], self.widths[-1]
+
+    def check(self) -> None:
+        check_tensor("mlp", "inputs", self.inputs, (None, self.widths[0]), self.inputs)
+        check_tensor("mlp", "params", self.params, (self.shape().n_params,), self.inputs)
+        per_layer = (self.inputs.shape[0], len(self.widths) - 2)
+        for name, tensor in (("scale", self.scale), ("shift", self.shift)):
+            if tensor is not None:
+                check_tensor("mlp", name, tensor, per_layer, self.inputs)
+        if (self.scale is None) != (self.shift is None):
+            raise ValueError("mlp: scale and shift need to come together; give both or none.")
+        if _is_bf16(self.spec) and self.scale is not None:
+            raise ValueError("mlp: scale and shift need precision float32, got bf16.")
+        if _is_bf16(self.spec) and self.inputs.dtype != torch.float32:
+            raise TypeError(f"mlp: bf16 needs float32 tensors, got {self.inputs.dtype}.")
 
 
 def _is_bf16(spec: tuple[Argument, ...]) -> bool:
     return len(spec) > 5 and bool(spec[5] == "bf16")
 
 
-def _output_shape(inputs: Tensor, spec: tuple[Argument, ...]) -> tuple[int, int]:
-    return inputs.shape[0], spec[0][-1]
+def _plain(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    return tuple(None if tensor is None else tensor.contiguous() for tensor in tensors)
+
+
+def _or_none(tensor: Tensor, needed: bool) -> Tensor | None:
+    return tensor if needed else None
 
 
 # ---- values --------------------------------------------------------------------------------------
 
 
-def _forward_fake(
-    inputs: Tensor, params: Tensor, keep: bool, *spec: Argument
-) -> tuple[Tensor, Tensor]:
-    _check(inputs, params, spec)
-    n_hidden = sum(spec[0][1:-1]) if keep else 0
-    dtype = torch.bfloat16 if _is_bf16(spec) else inputs.dtype
+def _forward_fake(*arguments: Argument) -> tuple[Tensor, Tensor]:
+    network, keep = _Network.of(arguments[:4], arguments[5:]), arguments[4]
+    network.check()
+    inputs = network.inputs
+    n_hidden = network.shape().n_hidden if keep else 0
+    dtype = torch.bfloat16 if _is_bf16(network.spec) else inputs.dtype
     hidden = inputs.new_empty((inputs.shape[0] * n_hidden,), dtype=dtype)
-    return inputs.new_empty(_output_shape(inputs, spec)), hidden
+    return inputs.new_empty(network.output_shape), hidden
 
 
-def _forward_kernel(
-    inputs: Tensor, params: Tensor, keep: bool, *spec: Argument
-) -> tuple[Tensor, Tensor]:
-    output, hidden = _forward_fake(inputs, params, keep, *spec)
-    module = native("mlp", inputs)
-    module.mlp_forward(
-        _shape_of(module, *_spec(spec)),
-        inputs.contiguous(),
-        params.contiguous(),
-        output,
-        hidden if keep else None,
-    )
+def _forward_kernel(*arguments: Argument) -> tuple[Tensor, Tensor]:
+    network, keep = _Network.of(arguments[:4], arguments[5:]), arguments[4]
+    output, hidden = _forward_fake(*arguments)
+    module = native("mlp", network.inputs)
+    inputs, params, *modulation = _plain(*network[:4])
+    kept = _or_none(hidden, keep)
+    module.mlp_forward(network.shape(module), inputs, params, output, kept, *modulation)
     return output, hidden
 
 
 def _forward_setup(
     ctx: Context, inputs: tuple[Argument, ...], output: tuple[Tensor, Tensor]
 ) -> None:
-    samples, params, _, *ctx.spec = inputs
     values, hidden = output
-    ctx.save_for_backward(samples, params, hidden, values)
+    ctx.spec = inputs[5:]
+    ctx.save_for_backward(*inputs[:4], hidden, values)
     ctx.mark_non_differentiable(hidden)
 
 
 def _forward_backward(ctx: Context, grad_output: Tensor, _: Tensor | None) -> Gradients:
-    needs = ctx.needs_input_grad[:2]
-    gradients = _backward(grad_output, *ctx.saved_tensors, *needs, *ctx.spec)
-    needed = (gradient if n else None for gradient, n in zip(gradients, needs, strict=True))
+    needs = ctx.needs_input_grad[:4]
+    wanted = [needs[0], needs[1], needs[2] or needs[3]]
+    gradients = _backward(grad_output, *ctx.saved_tensors, wanted, *ctx.spec)
+    needed = (_or_none(gradient, n) for gradient, n in zip(gradients, needs, strict=True))
     return *needed, None, *_NO_GRADIENT
 
 
@@ -207,153 +274,132 @@ def _forward_backward(ctx: Context, grad_output: Tensor, _: Tensor | None) -> Gr
 # whole, so that they have none of their own.
 
 
-def _check_saved(
-    grad_output: Tensor, inputs: Tensor, params: Tensor, output: Tensor, spec: tuple[Argument, ...]
-) -> None:
-    _check(inputs, params, spec)
-    check_tensor("mlp", "grad_output", grad_output, _output_shape(inputs, spec), inputs)
-    check_tensor("mlp", "output", output, _output_shape(inputs, spec), inputs)
+class _Saved(NamedTuple):
+    """The arguments of the first backward pass; `needs` inputs', params', scale's and shift's."""
+
+    grad_output: Tensor
+    network: _Network
+    hidden: Tensor
+    output: Tensor
+    needs: tuple[bool, bool, bool]
+
+    @classmethod
+    def of(cls, arguments: tuple[Argument, ...]) -> _Saved:
+        grad_output, *tensors, hidden, output, needs = arguments[:8]
+        return cls(grad_output, _Network.of(tensors, arguments[8:]), hidden, output, needs)
+
+    def gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Room for the gradients, without numbers where they are not needed; checks on the way."""
+        network = self.network
+        network.check()
+        for name, tensor in (("grad_output", self.grad_output), ("output", self.output)):
+            check_tensor("mlp", name, tensor, network.output_shape, network.inputs)
+
+        def room(tensor: Tensor | None, needed: bool) -> Tensor:
+            shape = tuple(tensor.shape) if needed and tensor is not None else (0,)
+            return network.inputs.new_empty(shape)
+
+        inputs, params, modulation = self.needs
+        return (
+            room(network.inputs, inputs),
+            room(network.params, params),
+            room(network.scale, modulation),
+            room(network.shift, modulation),
+        )
+
+    def run(self, name: str, first: tuple[Argument, ...], last: tuple[Argument, ...]) -> Gradients:
+        """Call a native function, with the arguments that come before and after these."""
+        gradients = self.gradients()
+        inputs, params, scale, shift = _plain(*self.network[:4])
+        grad_output, hidden, output = _plain(self.grad_output, self.hidden, self.output)
+        needs = (self.needs[0], self.needs[1], *(self.needs[2] and scale is not None,) * 2)
+        wanted = [_or_none(gradient, n) for gradient, n in zip(gradients, needs, strict=True)]
+        module = native("mlp", self.network.inputs)
+        tangents, results = first[:1], first[1:]
+        getattr(module, name)(
+            self.network.shape(module), *_plain(*tangents), grad_output, inputs, params, hidden,
+            output, *results, *wanted[:2], scale, shift, *wanted[2:], *_plain(*last),
+        )  # fmt: skip
+        return gradients
 
 
-def _backward_fake(
-    grad_output: Tensor,
-    inputs: Tensor,
-    params: Tensor,
-    hidden: Tensor,
-    output: Tensor,
-    needs_inputs: bool,
-    needs_params: bool,
-    *spec: Argument,
-) -> tuple[Tensor, Tensor]:
-    _check_saved(grad_output, inputs, params, output, spec)
-    return (
-        inputs.new_empty(tuple(inputs.shape) if needs_inputs else (0,)),
-        inputs.new_empty(tuple(params.shape) if needs_params else (0,)),
-    )
+def _backward_fake(*arguments: Argument) -> Gradients:
+    return _Saved.of(arguments).gradients()
 
 
-def _backward_kernel(
-    grad_output: Tensor,
-    inputs: Tensor,
-    params: Tensor,
-    hidden: Tensor,
-    output: Tensor,
-    needs_inputs: bool,
-    needs_params: bool,
-    *spec: Argument,
-) -> tuple[Tensor, Tensor]:
-    grad_inputs, grad_params = _backward_fake(
-        grad_output, inputs, params, hidden, output, needs_inputs, needs_params, *spec
-    )
-    module = native("mlp", inputs)
-    module.mlp_backward(
-        _shape_of(module, *_spec(spec)),
-        grad_output.contiguous(),
-        inputs.contiguous(),
-        params.contiguous(),
-        hidden.contiguous(),
-        output.contiguous(),
-        grad_inputs if needs_inputs else None,
-        grad_params if needs_params else None,
-    )
-    return grad_inputs, grad_params
+def _backward_kernel(*arguments: Argument) -> Gradients:
+    return _Saved.of(arguments).run("mlp_backward", (), ())
 
 
 def _backward_setup(ctx: Context, inputs: tuple[Argument, ...], output: Argument) -> None:
-    *tensors, _, _ = inputs[:7]
-    ctx.spec = inputs[7:]
+    ctx.spec = inputs[8:]
     ctx.set_materialize_grads(False)  # so that an unused gradient of the params is None, not zeros
-    ctx.save_for_backward(*tensors)
+    ctx.save_for_backward(*inputs[:7])
 
 
-def _backward_backward(
-    ctx: Context, tangents: Tensor | None, params_tangents: Tensor | None
-) -> Gradients:
-    if params_tangents is not None and params_tangents.numel() > 0:
+def _backward_backward(ctx: Context, *all_tangents: Tensor | None) -> Gradients:
+    tangents, of_params, of_scale, of_shift = (
+        None if t is None or t.numel() == 0 else t for t in all_tangents
+    )
+    if of_params is not None:
         raise not_native("mlp", "second derivatives of the gradient of params")
-    needs_grad_output, needs_inputs, needs_params = ctx.needs_input_grad[:3]
-    grad_output = grad_inputs = grad_params = None
-    if tangents is not None:
+    # in the order of grad_output, inputs, params, scale, shift
+    needs = ctx.needs_input_grad[:5]
+    gradients: Gradients = (None,) * 5
+    given = [t for t in all_tangents if t is not None]
+    if given:
         if _is_bf16(ctx.spec):
             raise not_native("mlp", "second derivatives in bf16")
-        grad_output, grad_inputs, grad_params = _second(
-            tangents, *ctx.saved_tensors, needs_inputs, needs_params, *ctx.spec
-        )
-    return (
-        grad_output if needs_grad_output else None,
-        grad_inputs if needs_inputs else None,
-        grad_params if needs_params else None,
-        *(None,) * 4,
-        *_NO_GRADIENT,
-    )
+        if of_scale is None and of_shift is not None:
+            of_scale = torch.zeros_like(of_shift)
+        elif of_shift is None and of_scale is not None:
+            of_shift = torch.zeros_like(of_scale)
+        wanted = [needs[1], needs[2], needs[3] or needs[4]]
+        gradients = _second(tangents, of_scale, of_shift, *ctx.saved_tensors, wanted, *ctx.spec)
+    needed = (_or_none(gradient, n) for gradient, n in zip(gradients, needs, strict=True))
+    return *needed, *(None,) * 3, *_NO_GRADIENT
 
 
-def _second_fake(
-    tangents: Tensor,
-    grad_output: Tensor,
-    inputs: Tensor,
-    params: Tensor,
-    hidden: Tensor,
-    output: Tensor,
-    needs_inputs: bool,
-    needs_params: bool,
-    *spec: Argument,
-) -> tuple[Tensor, Tensor, Tensor]:
-    gradients = _backward_fake(
-        grad_output, inputs, params, hidden, output, needs_inputs, needs_params, *spec
-    )
-    check_tensor("mlp", "tangents", tangents, tuple(inputs.shape), inputs)
-    return inputs.new_empty(_output_shape(inputs, spec)), *gradients
+def _second_fake(*arguments: Argument) -> Gradients:
+    saved = _Saved.of(arguments[3:])
+    network = saved.network
+    per_layer = (network.inputs.shape[0], len(network.widths) - 2)
+    shapes = (tuple(network.inputs.shape), per_layer, per_layer)
+    names = ("tangents", "scale_tangents", "shift_tangents")
+    for name, tensor, shape in zip(names, arguments[:3], shapes, strict=True):
+        if tensor is not None:
+            check_tensor("mlp", name, tensor, shape, network.inputs)
+    return network.inputs.new_empty(network.output_shape), *saved.gradients()
 
 
-def _second_kernel(
-    tangents: Tensor,
-    grad_output: Tensor,
-    inputs: Tensor,
-    params: Tensor,
-    hidden: Tensor,
-    output: Tensor,
-    needs_inputs: bool,
-    needs_params: bool,
-    *spec: Argument,
-) -> tuple[Tensor, Tensor, Tensor]:
-    grad_grad_output, grad_inputs, grad_params = _second_fake(
-        tangents, grad_output, inputs, params, hidden, output, needs_inputs, needs_params, *spec
-    )
-    module = native("mlp", inputs)
-    module.mlp_second(
-        _shape_of(module, *_spec(spec)),
-        tangents.contiguous(),
-        grad_output.contiguous(),
-        inputs.contiguous(),
-        params.contiguous(),
-        hidden.contiguous(),
-        output.contiguous(),
-        grad_grad_output,
-        grad_inputs if needs_inputs else None,
-        grad_params if needs_params else None,
-    )
-    return grad_grad_output, grad_inputs, grad_params
+def _second_kernel(*arguments: Argument) -> Gradients:
+    grad_grad_output, *_ = _second_fake(*arguments)
+    tangents, *others = arguments[:3]
+    saved = _Saved.of(arguments[3:])
+    gradients = saved.run("mlp_second", (tangents, grad_grad_output), tuple(others))
+    return grad_grad_output, *gradients
 
 
-_SAVED = "Tensor grad_output, Tensor inputs, Tensor params, Tensor hidden, Tensor output"
+_TENSORS = "Tensor inputs, Tensor params, Tensor? scale, Tensor? shift"
+_SAVED = f"Tensor grad_output, {_TENSORS}, Tensor hidden, Tensor output, bool[] needs"
+_TANGENTS = "Tensor? tangents, Tensor? scale_tangents, Tensor? shift_tangents"
 _second = define(
-    f"mlp_backward_backward(Tensor tangents, {_SAVED}, bool needs_inputs, bool needs_params, "
-    f"{_SPEC}) -> (Tensor, Tensor, Tensor)",
+    f"mlp_backward_backward({_TANGENTS}, {_SAVED}, {_SPEC}) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _second_kernel,
     _second_fake,
     save_nothing,
     no_third_order("mlp"),
 )
 _backward = define(
-    f"mlp_backward({_SAVED}, bool needs_inputs, bool needs_params, {_SPEC}) -> (Tensor, Tensor)",
+    f"mlp_backward({_SAVED}, {_SPEC}) -> (Tensor, Tensor, Tensor, Tensor)",
     _backward_kernel,
     _backward_fake,
     _backward_setup,
     _backward_backward,
 )
 _forward = define(
-    f"mlp(Tensor inputs, Tensor params, bool keep_hidden, {_SPEC}) -> (Tensor, Tensor)",
+    f"mlp({_TENSORS}, bool keep_hidden, {_SPEC}) -> (Tensor, Tensor)",
     _forward_kernel,
     _forward_fake,
     _forward_setup,

@@ -14,22 +14,31 @@ from .conftest import ISAS
 from .suite import Case, OpSuite, assert_equal, assert_near, derivatives
 
 
-def make_case(name, widths, **options):
+def make_case(name, widths, modulated=False, **options):
     spec = ops.MlpSpec(widths, **options)
 
     def inputs(n, generator):
         samples = torch.rand(n, spec.n_input, generator=generator) * 2 - 1
-        scale = 1.5 * sum(widths) ** -0.5
-        return [samples, torch.randn(spec.n_params, generator=generator) * scale]
+        spread = 1.5 * sum(widths) ** -0.5
+        tensors = [samples, torch.randn(spec.n_params, generator=generator) * spread]
+        if modulated:
+            scale, shift = torch.rand(2, n, spec.n_hidden_layers, generator=generator)
+            tensors += [0.5 + scale, shift - 0.5]
+        return tensors
 
     return Case(
         name=name,
-        function=lambda x, p: ops.mlp(x, p, spec),
-        reference=lambda x, p: reference.mlp(x, p, spec),
+        function=lambda x, p, *modulation: ops.mlp(x, p, spec, *modulation),
+        reference=lambda x, p, *modulation: reference.mlp(x, p, spec, *modulation),
         inputs=inputs,
-        arguments=("inputs", "params"),
+        arguments=("inputs", "params", "scale", "shift")[: 4 if modulated else 2],
         tolerance=tolerances.MLP_FLOAT32,
+        twice=(0, 2, 3) if modulated else (0,),
     )
+
+
+def cam(name, *arguments, **options):
+    return make_case(name, *arguments, modulated=True, **options)
 
 
 class TestMlp(OpSuite):
@@ -40,18 +49,33 @@ class TestMlp(OpSuite):
         make_case("distance", (35, 48, 48, 1), hidden="softplus", beta=5.0, biases=True),
         make_case("odd", (3, 17, 5, 33, 2), hidden="sigmoid", output="softplus", biases=True),
         make_case("single", (7, 4), output="relu", biases=True),
+        make_case("sine", (2, 32, 19, 3), hidden="sine", omega=3.0, first_omega=10.0, biases=True),
+        make_case("finer", (3, 20, 32, 1), hidden="finer", omega=2.0, biases=True),
+        make_case("gabor", (2, 24, 38, 3), hidden="gabor", omega=3.0, gabor_scale=0.8, biases=True),
+        make_case("normalized", (5, 33, 16, 2), hidden="softplus", normalize=True, biases=True),
+        cam("cam-relu", (7, 32, 17, 3), biases=True),
+        cam("cam-sine", (2, 32, 20, 3), hidden="sine", omega=3.0),
+        cam("cam-finer", (2, 16, 35, 3), hidden="finer", output="sigmoid", biases=True),
+        cam("cam-gabor", (2, 16, 34, 3), hidden="gabor", omega=2.0, gabor_scale=0.7, biases=True),
+        cam("cam-normalized", (6, 32, 35, 17, 3), hidden="sigmoid", normalize=True, biases=True),
+        cam("cam-normalized-sine", (2, 24, 33, 3), hidden="sine", normalize=True, biases=True),
+        cam("cam-normalized-gabor", (2, 24, 18, 3), hidden="gabor", normalize=True, biases=True),
     )
 
     def registered(self, case):
-        spec = ops.MlpSpec((3, 8, 2), hidden="softplus", biases=True)
-        x, p = torch.rand(5, 3), torch.rand(spec.n_params)
-        output, hidden = torch.ops.neural_fields.mlp(x, p, True, *spec.arguments)
-        saved = (torch.ones(5, 2), x, p, hidden, output)
-        yield "mlp", (x.clone().requires_grad_(), p.clone().requires_grad_(), True, *spec.arguments)
-        yield "mlp_backward", (*saved, True, True, *spec.arguments)
-        yield "mlp_backward", (*saved, True, False, *spec.arguments)
-        yield "mlp_backward_backward", (x, *saved, True, True, *spec.arguments)
-        yield "mlp_backward_backward", (x, *saved, False, False, *spec.arguments)
+        spec = ops.MlpSpec((3, 8, 2), hidden="softplus", biases=True, normalize=True)
+        x, p, scale, shift = (torch.rand(*s) for s in [(5, 3), (spec.n_params,), (5, 1), (5, 1)])
+        for modulation in [(scale, shift), (None, None)]:
+            inputs = (x, p, *modulation)
+            output, hidden = torch.ops.neural_fields.mlp(*inputs, True, *spec.arguments)
+            leaves = (None if t is None else t.clone().requires_grad_() for t in inputs)
+            yield "mlp", (*leaves, True, *spec.arguments)
+            saved = (torch.ones(5, 2), *inputs, hidden, output)
+            yield "mlp_backward", (*saved, [True, True, True], *spec.arguments)
+            yield "mlp_backward", (*saved, [True, False, False], *spec.arguments)
+            tangents = (x, *modulation)
+            yield "mlp_backward_backward", (*tangents, *saved, [True] * 3, *spec.arguments)
+            yield "mlp_backward_backward", (*tangents, *saved, [False] * 3, *spec.arguments)
 
 
 def test_parameters_are_those_of_linear_layers():
@@ -74,9 +98,9 @@ def test_hidden_activations_are_kept_for_gradients_only(monkeypatch):
     kept = []
     forward = _core.mlp_forward
 
-    def spy(shape, inputs, params, output, hidden):
+    def spy(shape, inputs, params, output, hidden, *rest):
         kept.append(hidden is not None)
-        forward(shape, inputs, params, output, hidden)
+        forward(shape, inputs, params, output, hidden, *rest)
 
     monkeypatch.setattr(_core, "mlp_forward", spy)
     spec = ops.MlpSpec((3, 8, 2))
@@ -207,12 +231,12 @@ def test_bf16_repeats_bit_for_bit(name, restored_core):
 def test_bf16_registration_and_compilation():
     spec = BF16_SPECS["odd"]
     x, p = bf16_inputs(spec, 5)
-    output, hidden = torch.ops.neural_fields.mlp(x, p, True, *spec.arguments)
+    output, hidden = torch.ops.neural_fields.mlp(x, p, None, None, True, *spec.arguments)
     assert hidden.dtype == torch.bfloat16
     mlp, backward = torch.ops.neural_fields.mlp, torch.ops.neural_fields.mlp_backward
-    gradients = (torch.ones_like(output), x, p, hidden, output, True, True)
+    gradients = (torch.ones_like(output), x, p, None, None, hidden, output, [True] * 3)
     torch.library.opcheck(backward.default, (*gradients, *spec.arguments))
-    inputs = (x.requires_grad_(), p.requires_grad_(), True)
+    inputs = (x.requires_grad_(), p.requires_grad_(), None, None, True)
     torch.library.opcheck(mlp.default, (*inputs, *spec.arguments))
 
 

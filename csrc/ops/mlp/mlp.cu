@@ -5,9 +5,11 @@
 // still do. In a product a thread owns one column for 4 samples, so that a weight is read once
 // for 4 uses and a warp reads the samples as broadcasts. In a weight gradient it owns one weight, sums
 // over the tile, and adds the sum to global memory.
+// Normalisation, scale, shift and the waves (epilogue.h) are a warp's work on a row after its product.
 // Traffic: weights come from L1 and L2 once per 4 samples of a tile; the input is read and the output
-// and the saved activations are written once. The second derivative keeps 2 numbers per neuron and
-// sample in scratch memory.
+// and the saved activations are written once. Activations that are not kept are computed again, all
+// layers first, into scratch memory. The second derivative keeps 2 numbers per neuron and sample in
+// scratch memory, and two rows per sample.
 // Weight gradients are atomic adds in whatever order blocks arrive: their last bits differ from run to
 // run. Everything else has one owner and repeats bit for bit.
 //
@@ -15,7 +17,7 @@
 // staged in shared memory, which pays for widths up to 64 only; sums of weight gradients per
 // block with a second pass to add them in order, which would repeat bits for n_blocks times the memory.
 #include "common/cuda.cuh"
-#include "ops/mlp/mlp.h"
+#include "ops/mlp/epilogue.h"
 
 NF_BEGIN
 namespace {
@@ -34,11 +36,13 @@ int tile_size(const MlpShape& shape, int n_buffers, std::size_t number_bytes) {
 // Where layers begin: in the parameters, and in a list of blocks [n, width], one per layer from 1 on.
 struct MlpOffsets {
   std::int64_t matrix[kMlpMaxLayers], layer[kMlpMaxLayers + 1];
+  std::int64_t n_activations;
   int tile;  // samples per block
 };
 
 MlpOffsets offsets_of(const MlpShape& shape, std::int64_t n, int tile) {
   MlpOffsets offsets{};
+  offsets.n_activations = shape.n_activations();
   offsets.tile = tile;
   for (int l = 0; l < shape.n_layers; ++l) offsets.matrix[l] = shape.matrix(l);
   for (int l = 1; l < shape.n_layers; ++l) offsets.layer[l + 1] = offsets.layer[l] + n * shape.widths[l];
@@ -50,12 +54,13 @@ template <class T>
 struct Tile {
   const MlpArgs<T>& args;
   const MlpOffsets& offsets;
+  T* ys;             // activations of the hidden layers: saved, or computed again
   std::int64_t first;
   int n_rows, size;  // samples that exist, and those that are computed; all in between are zeros
   T beta;
 
-  __device__ Tile(const MlpArgs<T>& args, const MlpOffsets& offsets)
-      : args(args), offsets(offsets), first(static_cast<std::int64_t>(blockIdx.x) * offsets.tile),
+  __device__ Tile(const MlpArgs<T>& args, const MlpOffsets& offsets, T* again = nullptr)
+      : args(args), offsets(offsets), ys(again != nullptr ? again : args.hidden), first(static_cast<std::int64_t>(blockIdx.x) * offsets.tile),
         n_rows(static_cast<int>(args.n - first < offsets.tile ? args.n - first : offsets.tile)), size(offsets.tile),
         beta(static_cast<T>(args.shape.beta)) {}
 
@@ -65,10 +70,41 @@ struct Tile {
 
   // This tile's rows of [n, width] blocks of a hidden layer.
   __device__ T* rows_of(T* blocks, int l) const { return blocks + offsets.layer[l] + first * width(l); }
-  // The activations of layer l: the input, a saved hidden layer, or the saved output.
+  // The activations of layer l: the input, a hidden layer, or the saved output.
   __device__ const T* activations(int l) const {
     if (l == 0) return args.input + first * width(0);
-    return l < args.shape.n_layers ? rows_of(args.hidden, l) : args.saved_output + first * width(l);
+    return l < args.shape.n_layers ? rows_of(ys, l) : args.saved_output + first * width(l);
+  }
+
+  // f(row) by one warp for each sample that exists
+  template <class F>
+  __device__ void for_rows(F&& f) const {
+    for (int row = static_cast<int>(threadIdx.x) / 32; row < n_rows; row += kBlockThreads / 32) f(row);
+  }
+  // What is known of a sample on layer l.
+  __device__ Row<T> saved_row(int l, int row) const {
+    const T* y = activations(l) + row * width(l);
+    if (l == args.shape.n_layers || !keeps_preactivations(args)) return row_of<T>(args, l, first + row, y, y, 1);
+    const T rstd = args.shape.normalize ? *rstd_at(args, offsets.n_activations, l, first + row) : 1;
+    return row_of<T>(args, l, first + row, rows_of(args.hidden, l) + row * width(l), y, rstd);
+  }
+  // Computes the activations of hidden layers again, where others are kept.
+  __device__ void restore() const {
+    if (ys == args.hidden) return;
+    for (int l = 1; l < args.shape.n_layers; ++l)
+      for_rows([&](int row) { activate_row(saved_row(l, row), rows_of(ys, l) + row * width(l)); });
+    __syncthreads();
+  }
+  // The epilogue of layer l on the products in z, which become the activations.
+  __device__ void finish(int l, T* z) const {
+    for_rows([&](int row) {
+      T *m = z + row * width(l), *kept = args.hidden != nullptr ? rows_of(args.hidden, l) + row * width(l) : m;
+      if (kept != m) for_columns<T>(width(l), [&](T, int i) { kept[i] = m[i]; });
+      if (!args.shape.normalize) return activate_row(row_of<T>(args, l, first + row, kept, kept, 1), m);
+      const T mean = mean_of_row(kept, width(l)), rstd = rstd_of_row(kept, width(l), mean);
+      if (kept != m && threadIdx.x % 32 == 0) *rstd_at(args, offsets.n_activations, l, first + row) = rstd;
+      normalize_and_activate_row(row_of<T>(args, l, first + row, kept, kept, rstd), kept, mean, m);
+    });
   }
 
   // f(index in the tile, whether the sample exists) for each number of layer l
@@ -151,20 +187,27 @@ __global__ void forward_kernel(const __grid_constant__ MlpArgs<T> args, const __
     const bool last = l == args.shape.n_layers;
     const int width = tile.width(l);
     const T* bias = args.shape.biases ? args.params + offsets.matrix[l - 1] + tile.width(l - 1) * width : nullptr;
+    const bool finishes = !last && keeps_preactivations(args);
     T* saved = last ? args.output + tile.first * width : args.hidden != nullptr ? tile.rows_of(args.hidden, l) : nullptr;
     __syncthreads();
-    tile.linear(l, x, [&](int i, bool real, T z) {
-      const T value = activation<T>(tile.kind(l), bias != nullptr ? z + bias[i % width] : z, tile.beta);
-      y[i] = value;
-      if (real && saved != nullptr) saved[i] = value;
+    tile.linear(l, x, [&](int i, bool real, T sum) {
+      const T z = bias != nullptr ? sum + bias[i % width] : sum;
+      y[i] = finishes ? z : activation<T>(tile.kind(l), z, tile.beta);
+      if (real && saved != nullptr && !finishes) saved[i] = y[i];
     });
+    if (finishes) {
+      __syncthreads();
+      tile.finish(l, y);
+    }
     swap_buffers(x, y);
   }
 }
 
 template <class T>
-__global__ void backward_kernel(const __grid_constant__ MlpArgs<T> args, const __grid_constant__ MlpOffsets offsets, int max_width) {
-  const Tile<T> tile(args, offsets);
+__global__ void backward_kernel(const __grid_constant__ MlpArgs<T> args, const __grid_constant__ MlpOffsets offsets, int max_width,
+                                T* ys) {
+  const Tile<T> tile(args, offsets, ys);
+  tile.restore();
   T* delta = tile.buffer(shared_numbers<T>(), 0, max_width);
   T* next = tile.buffer(shared_numbers<T>(), 1, max_width);
   const int n_layers = args.shape.n_layers;
@@ -181,40 +224,61 @@ __global__ void backward_kernel(const __grid_constant__ MlpArgs<T> args, const _
       tile.add_gradient(l, delta, [&](int row, int out, int in) { return delta[row * n_out + out] * x[row * n_in + in]; });
     if (l == 1 && args.grad_input == nullptr) return;
     T* grad_input = args.grad_input + tile.first * n_in;
+    const bool by_rows = l > 1 && keeps_preactivations(args);
     tile.transposed(l, delta, [&](int i, bool real, T sum) {
       if (l > 1)
-        next[i] = real ? sum * activation_slope<T>(tile.kind(l - 1), x[i], tile.beta) : T(0);
+        next[i] = !real ? T(0) : by_rows ? sum : sum * activation_slope<T>(tile.kind(l - 1), x[i], tile.beta);
       else if (real)
         grad_input[i] = sum;
     });
+    if (by_rows) {
+      __syncthreads();
+      tile.for_rows([&](int row) {
+        const RowSums<T> sums = backward_row(tile.saved_row(l - 1, row), next + row * n_in);
+        if (threadIdx.x % 32 == 0) set_gradients(args, l - 1, tile.first + row, sums);
+      });
+    }
     swap_buffers(delta, next);
   }
 }
 
-// Derivatives of s = <tangents, grad_input>. Forward over reverse: with t_0 = tangents,
-// u_l = W_l t_{l-1}, t_l = phi'(z_l) u_l we have s = <grad_output, t_last>. Its own reverse pass
-// carries the adjoints of u (which are the deltas of the first backward pass) and of z.
-// us keeps u_l of all layers from 1 on, ts t_l of the hidden ones.
+// Derivatives of s = <tangents, grad_input> + <scale_tangents, grad_scale> + <shift_tangents, grad_shift>.
+// Forward over reverse: with t_0 = tangents, u_l = W_l t_{l-1}, w_l the change of v_l for u_l and the
+// tangents of scale and shift, t_l = phi'(v_l) w_l we have s = <grad_output, t_last>. Its own reverse
+// pass carries the adjoints of u (which are the deltas of the first backward pass) and of z.
+// us keeps u_l of all layers from 1 on, ts t_l of the hidden ones; `rows` is room for 2 rows a sample.
+template <class T>
+struct SecondScratch {
+  T *us, *ts, *rows;
+};
 template <class T>
 __global__ void second_kernel(const __grid_constant__ MlpArgs<T> args, const __grid_constant__ MlpOffsets offsets, int max_width,
-                              T* us, T* ts) {
-  const Tile<T> tile(args, offsets);
+                              T* ys, SecondScratch<T> scratch) {
+  const Tile<T> tile(args, offsets, ys);
+  tile.restore();
   T* a = tile.buffer(shared_numbers<T>(), 0, max_width);
   T* b = tile.buffer(shared_numbers<T>(), 1, max_width);
   T* c = tile.buffer(shared_numbers<T>(), 2, max_width);
   const int n_layers = args.shape.n_layers;
-  const T* tangents = args.tangents + tile.first * tile.width(0);
-  tile.for_numbers(0, [&](int i, bool real) { a[i] = real ? tangents[i] : T(0); });
+  const auto room = [&](int row) { return scratch.rows + (tile.first + row) * 2 * max_width; };
+  const T* tangents = args.tangents != nullptr ? args.tangents + tile.first * tile.width(0) : nullptr;
+  tile.for_numbers(0, [&](int i, bool real) { a[i] = real && tangents != nullptr ? tangents[i] : T(0); });
   for (int l = 1; l <= n_layers; ++l) {
-    const T* y = tile.activations(l);
-    T* u = tile.rows_of(us, l);
-    T* t = l == n_layers ? args.grad_grad_output + tile.first * tile.width(l) : tile.rows_of(ts, l);
+    const int width = tile.width(l);
+    T* u = tile.rows_of(scratch.us, l);
+    T* t = l == n_layers ? args.grad_grad_output + tile.first * width : tile.rows_of(scratch.ts, l);
     __syncthreads();
     tile.linear(l, a, [&](int i, bool real, T sum) {
-      b[i] = real ? sum * activation_slope<T>(tile.kind(l), y[i], tile.beta) : T(0);
-      if (!real) return;
-      u[i] = sum;
-      t[i] = b[i];
+      b[i] = 0;
+      if (real) u[i] = sum;
+    });
+    __syncthreads();
+    tile.for_rows([&](int row) {
+      const Row<T> at = tile.saved_row(l, row);
+      T* own = b + row * width;
+      push_to_v(at, u + row * width, room(row), own);
+      push_row(at, own);
+      for_columns<T>(width, [&](T, int i) { t[row * width + i] = own[i]; });
     });
     swap_buffers(a, b);
   }
@@ -227,19 +291,20 @@ __global__ void second_kernel(const __grid_constant__ MlpArgs<T> args, const __g
   });
   for (int l = n_layers; l >= 1; --l) {
     const int n_in = tile.width(l - 1), n_out = tile.width(l);
-    const T *y = tile.activations(l), *x = tile.activations(l - 1), *u = tile.rows_of(us, l);
-    const T* t = l == 1 ? tangents : tile.rows_of(ts, l - 1);
+    const T *x = tile.activations(l - 1), *u = tile.rows_of(scratch.us, l);
+    const T* t = l == 1 ? tangents : tile.rows_of(scratch.ts, l - 1);
     __syncthreads();
-    tile.for_numbers(l, [&](int i, bool real) {
-      if (!real) return;  // they are zeros
-      const T slope = activation_slope<T>(tile.kind(l), y[i], tile.beta);
-      from_z[i] = from_z[i] * slope + from_t[i] * activation_curvature<T>(tile.kind(l), y[i], tile.beta) * u[i];
-      from_t[i] = from_t[i] * slope;
+    tile.for_rows([&](int row) {
+      const int at = row * n_out;
+      const RowSums<T> sums =
+          second_row(tile.saved_row(l, row), u + at, room(row), room(row) + max_width, from_t + at, from_z + at);
+      if (l < n_layers && threadIdx.x % 32 == 0) set_gradients(args, l, tile.first + row, sums);
     });
     __syncthreads();
     if (args.grad_params != nullptr)
       tile.add_gradient(l, from_z, [&](int row, int out, int in) {
-        return from_t[row * n_out + out] * t[row * n_in + in] + from_z[row * n_out + out] * x[row * n_in + in];
+        const T tangent = t != nullptr ? t[row * n_in + in] : T(0);
+        return from_t[row * n_out + out] * tangent + from_z[row * n_out + out] * x[row * n_in + in];
       });
     tile.transposed(l, from_t, [&](int i, bool, T sum) { free[i] = sum; });
     __syncthreads();
@@ -277,19 +342,28 @@ void forward(const MlpArgs<T>& args, Stream stream) {
   launch_tiles("mlp_forward", stream, args, 2, forward_kernel<T>);
 }
 
+// Numbers for activations that need to be computed again.
+template <class T>
+std::int64_t n_again(const MlpArgs<T>& args) {
+  return keeps_preactivations(args) ? args.n * args.shape.n_activations() : 0;
+}
+
 template <class T>
 void backward(const MlpArgs<T>& args, Stream stream) {
   clear_gradients("mlp_backward", args, stream);
-  launch_tiles("mlp_backward", stream, args, 2, backward_kernel<T>);
+  const DeviceScratch<T> ys("mlp_backward", stream, n_again(args));
+  launch_tiles("mlp_backward", stream, args, 2, backward_kernel<T>, ys.data());
 }
 
 template <class T>
 void second(const MlpArgs<T>& args, Stream stream) {
   const char* op = "mlp_second";
   clear_gradients(op, args, stream);
-  const std::int64_t n_hidden = args.shape.n_hidden(), n_all = n_hidden + args.shape.widths[args.shape.n_layers];
+  const std::int64_t n_hidden = args.shape.n_activations(), n_all = n_hidden + args.shape.widths[args.shape.n_layers];
   const DeviceScratch<T> us(op, stream, args.n * n_all), ts(op, stream, args.n * n_hidden);
-  launch_tiles(op, stream, args, 3, second_kernel<T>, us.data(), ts.data());
+  const DeviceScratch<T> rows(op, stream, args.n * 2 * args.shape.max_width()), ys(op, stream, n_again(args));
+  const SecondScratch<T> scratch{us.data(), ts.data(), rows.data()};
+  launch_tiles(op, stream, args, 3, second_kernel<T>, ys.data(), scratch);
 }
 
 }  // namespace

@@ -38,6 +38,11 @@ class PackedMlp {
            Activated<T, To>{y, y_row, shape_.biases ? bias_at(l) : nullptr, kind(l), static_cast<T>(shape_.beta)});
   }
 
+  // W x + b alone
+  void preactivation(int l, const E* x, std::int64_t x_row, T* z, std::int64_t z_row, std::int64_t n_rows) const {
+    linear(l, x, x_row, n_rows, Activated<T, T>{z, z_row, shape_.biases ? bias_at(l) : nullptr, Activation::none, T(1)});
+  }
+
   // W x into `out`
   template <class Out>
   void linear(int l, const E* x, std::int64_t x_row, std::int64_t n_rows, const Out& out) const {

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from neural_fields.ops.mlp import MlpSpec
 
+EPSILON = 1e-5  # added to a row's variance
+
 
 def activate(kind: str, z: Tensor, beta: float) -> Tensor:
-    """One of the activations by name."""
+    """One of the activations by name that need no frequency."""
     if kind == "relu":
         return torch.relu(z)
     if kind == "softplus":
@@ -19,6 +21,28 @@ def activate(kind: str, z: Tensor, beta: float) -> Tensor:
     if kind == "sigmoid":
         return torch.sigmoid(z)
     return z
+
+
+def wave(kind: str, z: Tensor, omega: float, gabor_scale: float) -> Tensor:
+    """One of the activations by name that have a frequency."""
+    if kind == "sine":
+        return torch.sin(omega * z)
+    if kind in ("finer", "finer-detached"):
+        stretch = z.abs() + 1
+        stretch = stretch.detach() if kind == "finer-detached" else stretch
+        return torch.sin(omega * stretch * z)
+    real, imaginary = z.chunk(2, dim=1)
+    number = torch.complex(real, imaginary)
+    square = (gabor_scale * real) ** 2 + (gabor_scale * imaginary) ** 2
+    wavelet = torch.exp(1j * omega * number - square)
+    return torch.cat([wavelet.real, wavelet.imag], dim=1)
+
+
+def normalize(rows: Tensor) -> Tensor:
+    """Rows with mean 0 and (biased) variance 1."""
+    centered = rows - rows.mean(dim=1, keepdim=True)
+    variance = centered.square().mean(dim=1, keepdim=True)
+    return centered / torch.sqrt(variance + EPSILON)
 
 
 def _round(values: Tensor) -> Tensor:
@@ -40,7 +64,27 @@ def _keep(values: Tensor) -> Tensor:
     return values
 
 
-def mlp(inputs: Tensor, params: Tensor, spec: MlpSpec) -> Tensor:
+def _hidden(
+    values: Tensor, spec: MlpSpec, layer: int, scale: Tensor | None, shift: Tensor | None
+) -> Tensor:
+    if spec.normalize:
+        values = normalize(values)
+    if scale is not None and shift is not None:
+        values = scale[:, layer : layer + 1] * values + shift[:, layer : layer + 1]
+    if spec.hidden not in ("sine", "finer", "finer-detached", "gabor"):
+        return activate(spec.hidden, values, spec.beta)
+    first = layer == 0 and spec.first_omega is not None
+    omega = spec.first_omega if first else spec.omega
+    return wave(spec.hidden, values, cast(float, omega), spec.gabor_scale)
+
+
+def mlp(
+    inputs: Tensor,
+    params: Tensor,
+    spec: MlpSpec,
+    scale: Tensor | None = None,
+    shift: Tensor | None = None,
+) -> Tensor:
     """The network of `neural_fields.ops.mlp`, layer by layer.
 
     In bf16 whatever is multiplied is rounded first: inputs, matrices, hidden activations, and on
@@ -64,6 +108,6 @@ def mlp(inputs: Tensor, params: Tensor, spec: MlpSpec) -> Tensor:
             values = values + params[start : start + n_out]
             start += n_out
         values = gradient_rounded(values)
-        last = layer == n_layers - 1
-        values = activate(spec.output if last else spec.hidden, values, spec.beta)
-    return values
+        if layer < n_layers - 1:
+            values = _hidden(values, spec, layer, scale, shift)
+    return activate(spec.output, values, spec.beta)
