@@ -38,11 +38,13 @@ class Rates(NamedTuple):
         network: learning rate of matrices and biases at the start.
         grid: the same of grids, which get no weight decay.
         final: both at the end, as a share of the start.
+        batch: pixels or samples per step.
     """
 
     network: float
     grid: float
     final: float
+    batch: int = 1 << 16
 
 
 class FusedTrunk(NamedTuple):

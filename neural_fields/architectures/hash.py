@@ -90,9 +90,11 @@ class Hash(Architecture):
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
         """Instant-ngp's but for the default radiance field, whose runs are short."""
-        short = kind == "radiance" and preset == "default"
-        rate = 4e-2 if short else 1e-2
-        return Rates(network=rate, grid=rate, final=0.03)
+        if kind == "image":
+            return Rates(network=1e-2, grid=1e-2, final=0.03)
+        if preset == "default":
+            return Rates(network=4e-2, grid=4e-2, final=0.03)
+        return Rates(network=1e-2, grid=1e-2, final=0.03, batch=1 << 18)
 
     @classmethod
     def _for_image(cls, target: Target) -> Hash:

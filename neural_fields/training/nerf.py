@@ -154,10 +154,9 @@ class NerfTrainer:
         self.state.check_finite(self.step_number)
 
     def averaged_field(self) -> RadianceField:
-        """A copy of the field with the averaged weights and the grid of now."""
+        """A copy of the field with the averaged weights, and the grid of now."""
         field = RadianceField(self.field.config, seed=None)
         self.state.average_into(field)
-        field.occupancy.copy_(self.field.occupancy)
         return field
 
     def checkpoint_tensors(self) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 
@@ -40,9 +39,12 @@ def radiance_setup(
         sampling=_sampling(data, 2.0 if preset == "default" else 1.0),
     )
     rates = owner.rates("radiance", preset)
-    options = NerfOptions(learning_rate=rates.network, grid_rate=rates.grid, final_rate=rates.final)
-    if preset != "default":
-        options = replace(options, batch_samples=1 << 18)
+    options = NerfOptions(
+        batch_samples=rates.batch,
+        learning_rate=rates.network,
+        grid_rate=rates.grid,
+        final_rate=rates.final,
+    )
     return config, options
 
 
@@ -67,7 +69,10 @@ def image_setup(
         architecture=sized,
     )
     return config, ImageOptions(
-        learning_rate=rates.network, grid_rate=rates.grid, final_rate=rates.final
+        batch_pixels=rates.batch,
+        learning_rate=rates.network,
+        grid_rate=rates.grid,
+        final_rate=rates.final,
     )
 
 

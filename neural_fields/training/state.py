@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +33,7 @@ class TrainState:
             l2: weight decay of the others.
             grid_share: learning rate of grids as a share of the others'.
         """
+        self._field = field
         self.parameters: dict[str, nn.Parameter] = dict(field.named_parameters())
         self.adam: dict[str, AdamState] = {}
         self._share: dict[str, float] = {}
@@ -68,10 +68,12 @@ class TrainState:
 
     @torch.no_grad()
     def average_into(self, field: nn.Module) -> None:
-        """Give another field of the same configuration the averaged weights."""
-        state: dict[str, Any] = dict(field.named_parameters())
+        """Give another field of the same configuration the averaged weights, and all buffers."""
+        parameters, buffers = dict(field.named_parameters()), dict(field.named_buffers())
         for name, average in self.averages.items():
-            state[name].copy_(average.value)
+            parameters[name].copy_(average.value)
+        for name, value in self._field.named_buffers():
+            buffers[name].copy_(value)
 
     def checkpoint_tensors(self) -> dict[str, Tensor]:
         """What a checkpoint needs besides the averaged field."""

@@ -1,0 +1,68 @@
+"""What the deep networks share: an encoding of positions, and layers behind it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from neural_fields.architectures._base import Trunk
+from neural_fields.decoders import Mlp
+from neural_fields.ops import MlpSpec, mlp
+
+
+class NetworkTrunk(Trunk):
+    """Encoded positions through one network.
+
+    Subclasses give `encode` and draw the layers; `factors` are constants that the parameters are
+    multiplied by before they are used (a SIREN's omega), which scales what a step changes.
+    """
+
+    def __init__(self, spec: MlpSpec) -> None:
+        super().__init__()
+        self.mlp = Mlp(spec)
+        self.n_modulated = spec.n_hidden_layers
+
+    def encode(self, positions: Tensor) -> Tensor:
+        """What the first layer gets, [n, spec.n_input]; the cube as [-1, 1] by default."""
+        return positions.clamp(0, 1) * 2 - 1
+
+    def effective_params(self) -> Tensor:
+        """The parameters as the layers use them."""
+        return self.mlp.params
+
+    def forward(
+        self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """Twice differentiable in positions; scale and shift [n, n_modulated] as `ops.mlp`'s."""
+        params = self.effective_params()
+        return mlp(self.encode(positions), params, self.mlp.spec, scale, shift)
+
+
+def draw_uniform(
+    trunk: Mlp, generator: torch.Generator, bound: Callable[[int, int], float]
+) -> None:
+    """Matrices uniform in +-bound(layer, n_in), biases in +-1 / sqrt(n_in) as torch has them."""
+    for layer, (matrix, bias) in enumerate(trunk.layers()):
+        n_in = matrix.shape[1]
+        limit = bound(layer, n_in)
+        matrix.uniform_(-limit, limit, generator=generator)
+        if bias is not None:
+            bias.uniform_(-1 / math.sqrt(n_in), 1 / math.sqrt(n_in), generator=generator)
+
+
+def linear_bound(layer: int, n_in: int) -> float:
+    """Of `torch.nn.Linear`'s matrices."""
+    return 1 / math.sqrt(n_in)
+
+
+def layer_factors(spec: MlpSpec, matrices: list[float]) -> Tensor:
+    """One factor per parameter: that of its layer for matrices, 1 for biases."""
+    parts = []
+    for n_in, n_out, factor in zip(spec.widths[:-1], spec.widths[1:], matrices, strict=True):
+        parts.append(torch.full((n_in * n_out,), factor))
+        if spec.biases:
+            parts.append(torch.ones(n_out))
+    return torch.cat(parts)

@@ -1,0 +1,78 @@
+"""Sine networks of variable period (FINER, Liu et al. 2024)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from neural_fields.architectures import Architecture, Kind, Rates, Target, Trunk, register
+from neural_fields.architectures._network import NetworkTrunk, draw_uniform
+from neural_fields.ops import MlpSpec, Precision
+
+
+@register
+@dataclass(frozen=True)
+class Finer(Architecture):
+    """Frequencies and layers.
+
+    Attributes:
+        first_omega: of the first layer.
+        omega: of the other hidden layers.
+        first_bias: k: the first layer's biases start in +-k; 0 keeps torch's +-1 / sqrt(n_in).
+        hidden: widths of the hidden layers, sin(omega (|z| + 1) z).
+        detached: whether |z| + 1 counts as a constant in derivatives, as in the released code.
+    """
+
+    first_omega: float = 30.0
+    omega: float = 30.0
+    first_bias: float = 0.0
+    hidden: tuple[int, ...] = (128, 128, 128, 128)
+    detached: bool = True
+
+    name = "finer"
+    summary = "a sine network whose frequencies grow with its biases"
+
+    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
+        """Layers; bf16 is refused by the operation."""
+        spec = MlpSpec(
+            (n_dims, *self.hidden, n_output),
+            hidden="finer-detached" if self.detached else "finer",
+            biases=True,
+            precision=precision,
+            omega=self.omega,
+            first_omega=self.first_omega,
+        )
+        return FinerTrunk(self, spec)
+
+    @classmethod
+    def sized(cls, target: Target, preset: str = "default") -> Finer:
+        """Images: 3 x 256 behind the first layer. Radiance: 4 x 128."""
+        return cls(hidden=(256, 256, 256, 256)) if target.kind == "image" else cls()
+
+    @classmethod
+    def rates(cls, kind: Kind, preset: str = "default") -> Rates:
+        """As for sine networks."""
+        return Rates(5e-4, 5e-4, final=0.05, batch=1 << (12 if kind == "image" else 14))
+
+
+class FinerTrunk(NetworkTrunk):
+    """See `Finer`."""
+
+    def __init__(self, config: Finer, spec: MlpSpec) -> None:
+        super().__init__(spec)
+        self._config = config
+
+    def reset(self, generator: torch.Generator) -> None:
+        """First matrix in +-1 / n_in, others in +-sqrt(6 / n_in) / omega."""
+        omega, k = self._config.omega, self._config.first_bias
+        draw_uniform(
+            self.mlp,
+            generator,
+            lambda layer, n_in: math.sqrt(6 / n_in) / omega if layer else 1 / n_in,
+        )
+        if k > 0:
+            _, bias = next(self.mlp.layers())
+            assert bias is not None
+            bias.uniform_(-k, k, generator=generator)

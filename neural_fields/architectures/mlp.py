@@ -1,0 +1,87 @@
+"""Frequency encoding and a deep network (NeRF, Mildenhall et al. 2020)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+from neural_fields.architectures import Architecture, Kind, Rates, Target, Trunk, register
+from neural_fields.architectures._network import draw_uniform, linear_bound
+from neural_fields.decoders import Mlp as Network
+from neural_fields.ops import MlpSpec, Precision, frequency, mlp
+
+
+@register
+@dataclass(frozen=True)
+class Mlp(Architecture):
+    """Octaves and layers.
+
+    Attributes:
+        octaves: of the encoding: the position in [-1, 1] and sin, cos of 2^k times it.
+        hidden: widths of the hidden layers, relu.
+        skip: the encoding is given again to the layer after this many; 0 = to none.
+    """
+
+    octaves: int = 10
+    hidden: tuple[int, ...] = (128, 128, 128, 128)
+    skip: int = 0
+
+    name = "mlp"
+    summary = "frequency encoding and a deep relu network: small, slow to fit"
+    presets = MappingProxyType({"nerf": "NeRF's trunk, 8 layers of 256, the input again after 5"})
+
+    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
+        """Encoding and layers."""
+        return MlpTrunk(self, n_dims, n_output, precision)
+
+    @classmethod
+    def sized(cls, target: Target, preset: str = "default") -> Mlp:
+        """Images: 3 x 256, octaves up to four pixels a wave. Radiance: 4 x 128."""
+        if preset == "nerf":
+            return cls(10, (256,) * 8, skip=5)
+        if target.kind == "image":
+            return cls(max(4, round(math.log2(target.finest))), (256, 256, 256))
+        return cls()
+
+    @classmethod
+    def rates(cls, kind: Kind, preset: str = "default") -> Rates:
+        """Adam's usual, more for short runs."""
+        rate = 5e-4 if preset == "nerf" else 2e-3
+        return Rates(rate, rate, final=0.05, batch=1 << (12 if kind == "image" else 14))
+
+
+class MlpTrunk(Trunk):
+    """See `Mlp`."""
+
+    def __init__(self, config: Mlp, n_dims: int, n_output: int, precision: Precision) -> None:
+        super().__init__()
+        self.octaves = config.octaves
+        n_input = n_dims * (1 + 2 * config.octaves)
+        before, after = config.hidden[: config.skip], config.hidden[config.skip :]
+        self.first = (
+            Network(MlpSpec((n_input, *before), output="relu", biases=True, precision=precision))
+            if before
+            else None
+        )
+        n_joined = n_input + before[-1] if before else n_input
+        self.last = Network(MlpSpec((n_joined, *after, n_output), biases=True, precision=precision))
+        self.n_modulated = 0 if before else len(after)
+
+    def reset(self, generator: torch.Generator) -> None:
+        """As `torch.nn.Linear`."""
+        for network in (self.first, self.last):
+            if network is not None:
+                draw_uniform(network, generator, linear_bound)
+
+    def forward(
+        self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """Infinitely smooth in positions but for relu's kinks."""
+        encoded = frequency(positions.clamp(0, 1) * 2 - 1, self.octaves)
+        if self.first is None:
+            return mlp(encoded, self.last.params, self.last.spec, scale, shift)
+        return self.last.forward(torch.cat([self.first.forward(encoded), encoded], 1))
