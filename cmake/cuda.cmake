@@ -19,7 +19,8 @@ set(NF_CUDA_KERNELS
   csrc/ops/march/march.cu
   csrc/ops/mlp/mlp.cu
   csrc/ops/occupancy/occupancy.cu
-  csrc/ops/spherical_harmonics/spherical_harmonics.cu)
+  csrc/ops/spherical_harmonics/spherical_harmonics.cu
+  csrc/ops/tensor_planes/tensor_planes.cu)
 
 set(NF_CUDA_BINDINGS
   csrc/bind/adam.cpp
@@ -30,7 +31,8 @@ set(NF_CUDA_BINDINGS
   csrc/bind/rays.cpp
   csrc/bind/scene.cpp
   csrc/bind/spherical_harmonics.cpp
-  csrc/bind/tensor.cpp)
+  csrc/bind/tensor.cpp
+  csrc/bind/tensor_planes.cpp)
 
 # Shapes are compiled again, not linked from nf_core: with NF_CUDA_MODULE the headers that they
 # include name other kernels, and one module must not mix the two.

@@ -136,6 +136,48 @@ def spherical_harmonics_second(
     grad_directions: Tensor,
 ) -> None: ...
 
+class TensorPlanesShape:
+    def __init__(
+        self, resolution: Sequence[int], rank: int, terms: str, interpolation: str
+    ) -> None: ...
+    @property
+    def n_dims(self) -> int: ...
+    @property
+    def n_params(self) -> int: ...
+    @property
+    def n_output(self) -> int: ...
+    @property
+    def factors(self) -> list[tuple[tuple[tuple[int, ...], int], ...]]: ...
+
+def tensor_planes_forward(
+    shape: TensorPlanesShape, positions: Tensor, table: Tensor, output: Tensor
+) -> None: ...
+def tensor_planes_backward_table(
+    shape: TensorPlanesShape,
+    grad_output: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    grad_table: Tensor,
+) -> None: ...
+def tensor_planes_backward_positions(
+    shape: TensorPlanesShape,
+    grad_output: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    grad_positions: Tensor,
+) -> None: ...
+def tensor_planes_second(
+    shape: TensorPlanesShape,
+    tangents: Tensor | None,
+    table_tangents: Tensor | None,
+    grad_output: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    grad_grad_output: Tensor,
+    grad_positions: Tensor,
+    grad_table: Tensor | None,
+) -> None: ...
+
 class MarchScene:
     def __init__(
         self,

@@ -97,4 +97,5 @@ PYBIND11_MODULE(_cuda, module) {
   nf::bind_adam(m);
   nf::bind_frequency(m);
   nf::bind_spherical_harmonics(m);
+  nf::bind_tensor_planes(m);
 }

@@ -31,6 +31,7 @@ from neural_fields.ops.occupancy import (
     occupied_cells,
 )
 from neural_fields.ops.spherical_harmonics import spherical_harmonics
+from neural_fields.ops.tensor_planes import TensorPlanesSpec, tensor_planes
 
 __all__ = [
     "Adam",
@@ -46,6 +47,7 @@ __all__ = [
     "RadianceParams",
     "RadianceSamples",
     "RadianceSpec",
+    "TensorPlanesSpec",
     "adam_step",
     "composite",
     "frequency",
@@ -63,4 +65,5 @@ __all__ = [
     "radiance_sample",
     "radiance_train",
     "spherical_harmonics",
+    "tensor_planes",
 ]

@@ -11,6 +11,7 @@ from neural_fields.ops.reference.march import march
 from neural_fields.ops.reference.mlp import mlp
 from neural_fields.ops.reference.occupancy import occupancy_update, occupancy_words
 from neural_fields.ops.reference.spherical_harmonics import spherical_harmonics
+from neural_fields.ops.reference.tensor_planes import tensor_planes
 
 __all__ = [
     "adam_step",
@@ -22,4 +23,5 @@ __all__ = [
     "occupancy_update",
     "occupancy_words",
     "spherical_harmonics",
+    "tensor_planes",
 ]
