@@ -96,7 +96,7 @@ class CellOrder {
         inner_(n_inner(axes, sorted, n_sorted)),
         points_(static_cast<std::size_t>(n_)),
         first_(static_cast<std::size_t>(n_layers_ * inner_ + 1)) {
-    const int last = sorted[n_sorted - 1], before = n_sorted > 1 ? sorted[n_sorted - 2] : -1;
+    const int last = sorted[n_sorted - 1], before = sorted[n_sorted > 1 ? n_sorted - 2 : 0];
     const std::int64_t n_places = n_layers_ * inner_;
     Buffer<std::int32_t> key(static_cast<std::size_t>(n_)), next(static_cast<std::size_t>(n_places));
     for (std::int64_t place = 0; place <= n_places; ++place) first_[place] = 0;

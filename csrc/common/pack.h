@@ -20,6 +20,10 @@ template <class T, int W>
 NF_INLINE void pack_store(T* p, Pack<T, W> x) {
   *reinterpret_cast<typename VectorOf<T, W>::unaligned*>(p) = x;
 }
+template <class T, int W>
+NF_INLINE Pack<T, W> constant_pack(T number) {
+  return Pack<T, W>{} + number;
+}
 #else
 template <class T, int W>
 struct Pack {
@@ -49,6 +53,12 @@ NF_HD Pack<T, W> pack_load(const T* p) {
 template <class T, int W>
 NF_HD void pack_store(T* p, const Pack<T, W>& x) {
   for (int i = 0; i < W; ++i) p[i] = x.v[i];
+}
+template <class T, int W>
+NF_HD Pack<T, W> constant_pack(T number) {
+  Pack<T, W> x;
+  for (int i = 0; i < W; ++i) x.v[i] = number;
+  return x;
 }
 #endif
 
