@@ -18,8 +18,11 @@ set(NF_CUDA_KERNELS
   csrc/ops/hash_grid/hash_grid.cu
   csrc/ops/march/march.cu
   csrc/ops/mlp/mlp.cu
+  csrc/ops/modulate/modulate.cu
   csrc/ops/occupancy/occupancy.cu
-  csrc/ops/spherical_harmonics/spherical_harmonics.cu)
+  csrc/ops/spherical_harmonics/spherical_harmonics.cu
+  csrc/ops/tensor_planes/tensor_planes.cu
+  csrc/ops/voxels/voxels.cu)
 
 set(NF_CUDA_BINDINGS
   csrc/bind/adam.cpp
@@ -27,10 +30,13 @@ set(NF_CUDA_BINDINGS
   csrc/bind/frequency.cpp
   csrc/bind/hash_grid.cpp
   csrc/bind/mlp.cpp
+  csrc/bind/modulate.cpp
   csrc/bind/rays.cpp
   csrc/bind/scene.cpp
   csrc/bind/spherical_harmonics.cpp
-  csrc/bind/tensor.cpp)
+  csrc/bind/tensor.cpp
+  csrc/bind/tensor_planes.cpp
+  csrc/bind/voxels.cpp)
 
 # Shapes are compiled again, not linked from nf_core: with NF_CUDA_MODULE the headers that they
 # include name other kernels, and one module must not mix the two.

@@ -156,6 +156,104 @@ def spherical_harmonics_second(
     grad_directions: Tensor,
 ) -> None: ...
 
+class TensorPlanesShape:
+    def __init__(
+        self, resolution: Sequence[int], rank: int, terms: str, interpolation: str
+    ) -> None: ...
+    @property
+    def n_dims(self) -> int: ...
+    @property
+    def n_params(self) -> int: ...
+    @property
+    def n_output(self) -> int: ...
+    @property
+    def factors(self) -> list[tuple[tuple[tuple[int, ...], int], ...]]: ...
+
+def tensor_planes_forward(
+    shape: TensorPlanesShape, positions: Tensor, table: Tensor, output: Tensor
+) -> None: ...
+def tensor_planes_backward_table(
+    shape: TensorPlanesShape,
+    grad_output: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    grad_table: Tensor,
+) -> None: ...
+def tensor_planes_backward_positions(
+    shape: TensorPlanesShape,
+    grad_output: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    grad_positions: Tensor,
+) -> None: ...
+def tensor_planes_second(
+    shape: TensorPlanesShape,
+    tangents: Tensor | None,
+    table_tangents: Tensor | None,
+    grad_output: Tensor,
+    positions: Tensor,
+    table: Tensor,
+    grad_grad_output: Tensor,
+    grad_positions: Tensor,
+    grad_table: Tensor | None,
+) -> None: ...
+
+class VoxelsShape:
+    def __init__(
+        self,
+        resolution: Sequence[int],
+        n_channels: int,
+        n_harmonics: int,
+        interpolation: str,
+        wrap: Sequence[bool],
+    ) -> None: ...
+    @property
+    def n_vertices(self) -> int: ...
+    @property
+    def n_output(self) -> int: ...
+
+def voxels_forward(
+    shape: VoxelsShape, positions: Tensor, grid: Tensor, directions: Tensor | None, output: Tensor
+) -> None: ...
+def voxels_backward_grid(
+    shape: VoxelsShape,
+    grad_output: Tensor,
+    positions: Tensor,
+    directions: Tensor | None,
+    grad_grid: Tensor,
+) -> None: ...
+def voxels_backward_positions(
+    shape: VoxelsShape,
+    grad_output: Tensor,
+    positions: Tensor,
+    grid: Tensor,
+    directions: Tensor | None,
+    grad_positions: Tensor,
+) -> None: ...
+def voxels_second(
+    shape: VoxelsShape,
+    tangents: Tensor,
+    grad_output: Tensor,
+    positions: Tensor,
+    grid: Tensor,
+    directions: Tensor | None,
+    grad_grad_output: Tensor,
+    grad_positions: Tensor,
+    grad_grid: Tensor | None,
+) -> None: ...
+def modulate_forward(
+    features: Tensor, scale: Tensor, shift: Tensor, normalize: bool, output: Tensor
+) -> None: ...
+def modulate_backward(
+    grad_output: Tensor,
+    features: Tensor,
+    scale: Tensor,
+    normalize: bool,
+    grad_features: Tensor,
+    grad_scale: Tensor,
+    grad_shift: Tensor,
+) -> None: ...
+
 class MarchScene:
     def __init__(
         self,

@@ -44,7 +44,10 @@ NATIVE_PARTS = {
     "fused": {"common", "ops"},
     "bind": {"common", "ops", "fused"},
 }
-OP_USES = {"march": {"occupancy"}}  # the traversal reads the grid's bits
+OP_USES = {
+    "march": {"occupancy"},  # the traversal reads the grid's bits
+    "voxels": {"spherical_harmonics"},  # colours are sums of them
+}
 NATIVE_SUFFIXES = {".h", ".hpp", ".cuh", ".inl", ".c", ".cc", ".cpp", ".cu"}
 PYTHON_HEADERS = re.compile(r"(Python\.h$|pybind11/|torch/|ATen/|c10/)")
 

@@ -16,6 +16,12 @@ SPHERICAL_HARMONICS_FLOAT32 = 2e-6
 # derivatives of smoothstep amplify that by 12 per axis.
 HASH_GRID_FLOAT32 = 1e-4
 
+# As above for up to 30 cells, and products of up to six such sums.
+LATTICE_FLOAT32 = 1e-4
+
+# Statistics of up to 256 numbers, divided by their deviation, which small samples make small.
+MODULATE_FLOAT32 = 1e-4
+
 # Sums of up to 64 products per layer, of 4 layers, and exp and log to 2 ulp.
 MLP_FLOAT32 = 2e-5
 

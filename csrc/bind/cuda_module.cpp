@@ -97,4 +97,7 @@ PYBIND11_MODULE(_cuda, module) {
   nf::bind_adam(m);
   nf::bind_frequency(m);
   nf::bind_spherical_harmonics(m);
+  nf::bind_tensor_planes(m);
+  nf::bind_voxels(m);
+  nf::bind_modulate(m);
 }

@@ -35,5 +35,8 @@ PYBIND11_MODULE(_core, m) {
   nf::bind_radiance(m);
   nf::bind_frequency(m);
   nf::bind_spherical_harmonics(m);
+  nf::bind_tensor_planes(m);
+  nf::bind_voxels(m);
+  nf::bind_modulate(m);
   nf::bind_limits(m);
 }

@@ -12,6 +12,9 @@ void bind_adam(OpModule& m);
 void bind_radiance(pybind11::module_& m);
 void bind_frequency(OpModule& m);
 void bind_spherical_harmonics(OpModule& m);
+void bind_tensor_planes(OpModule& m);
+void bind_voxels(OpModule& m);
+void bind_modulate(OpModule& m);
 void bind_limits(pybind11::module_& m);
 
 }  // namespace nf

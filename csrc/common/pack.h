@@ -2,6 +2,8 @@
 // of every dense inner loop. A register where the compiler offers vectors, an array elsewhere.
 #pragma once
 
+#include <type_traits>
+
 #include "common/lanes.h"
 
 NF_BEGIN
@@ -18,6 +20,10 @@ template <class T, int W>
 NF_INLINE void pack_store(T* p, Pack<T, W> x) {
   *reinterpret_cast<typename VectorOf<T, W>::unaligned*>(p) = x;
 }
+template <class T, int W>
+NF_INLINE Pack<T, W> constant_pack(T number) {
+  return Pack<T, W>{} + number;
+}
 #else
 template <class T, int W>
 struct Pack {
@@ -31,6 +37,11 @@ struct Pack {
     for (int i = 0; i < W; ++i) y.v[i] = s * x.v[i];
     return y;
   }
+  friend NF_HD Pack operator*(Pack x, const Pack& o) {
+    for (int i = 0; i < W; ++i) x.v[i] *= o.v[i];
+    return x;
+  }
+  friend NF_HD Pack operator+(Pack x, const Pack& o) { return x += o; }
   NF_HD T operator[](int i) const { return v[i]; }
 };
 template <class T, int W>
@@ -43,7 +54,21 @@ template <class T, int W>
 NF_HD void pack_store(T* p, const Pack<T, W>& x) {
   for (int i = 0; i < W; ++i) p[i] = x.v[i];
 }
+template <class T, int W>
+NF_HD Pack<T, W> constant_pack(T number) {
+  Pack<T, W> x;
+  for (int i = 0; i < W; ++i) x.v[i] = number;
+  return x;
+}
 #endif
+
+template <class T, int W>
+NF_HD T pack_sum(const Pack<T, W>& x) {
+  T sum = 0;
+  NF_UNROLL
+  for (int i = 0; i < W; ++i) sum += x[i];
+  return sum;
+}
 
 // The register width that this path multiplies with.
 #if defined(__AVX512F__)
@@ -53,5 +78,26 @@ constexpr int kPackFloats = 8;
 #else
 constexpr int kPackFloats = 4;
 #endif
+
+// body(width, first) over [0, n) in packs: as wide as registers are, and narrower ones for the rest.
+// `width` is an integral constant.
+template <class Body>
+NF_INLINE void for_packs(int n, Body&& body) {
+  int c = 0;
+  for (; c + kPackFloats <= n; c += kPackFloats) body(std::integral_constant<int, kPackFloats>{}, c);
+  if constexpr (kPackFloats > 8) {
+    if (c + 8 <= n) {
+      body(std::integral_constant<int, 8>{}, c);
+      c += 8;
+    }
+  }
+  if constexpr (kPackFloats > 4) {
+    if (c + 4 <= n) {
+      body(std::integral_constant<int, 4>{}, c);
+      c += 4;
+    }
+  }
+  for (; c < n; ++c) body(std::integral_constant<int, 1>{}, c);
+}
 
 NF_END

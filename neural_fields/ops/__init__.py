@@ -22,6 +22,7 @@ from neural_fields.ops.hash_grid import HashGridLevel, HashGridSpec, hash_grid
 from neural_fields.ops.march import MarchScene, PackedSamples, march
 from neural_fields.ops.memory import huge_pages_empty
 from neural_fields.ops.mlp import MlpSpec, Precision, mlp
+from neural_fields.ops.modulate import ModulationSpec, modulate, modulation
 from neural_fields.ops.occupancy import (
     OccupancySpec,
     occupancy_centers,
@@ -31,6 +32,8 @@ from neural_fields.ops.occupancy import (
     occupied_cells,
 )
 from neural_fields.ops.spherical_harmonics import spherical_harmonics
+from neural_fields.ops.tensor_planes import TensorPlanesSpec, tensor_planes
+from neural_fields.ops.voxels import VoxelsSpec, voxels
 
 __all__ = [
     "Adam",
@@ -39,6 +42,7 @@ __all__ = [
     "HashGridSpec",
     "MarchScene",
     "MlpSpec",
+    "ModulationSpec",
     "OccupancySpec",
     "PackedSamples",
     "Precision",
@@ -46,6 +50,8 @@ __all__ = [
     "RadianceParams",
     "RadianceSamples",
     "RadianceSpec",
+    "TensorPlanesSpec",
+    "VoxelsSpec",
     "adam_step",
     "composite",
     "frequency",
@@ -53,6 +59,8 @@ __all__ = [
     "huge_pages_empty",
     "march",
     "mlp",
+    "modulate",
+    "modulation",
     "occupancy_centers",
     "occupancy_points",
     "occupancy_update",
@@ -63,4 +71,6 @@ __all__ = [
     "radiance_sample",
     "radiance_train",
     "spherical_harmonics",
+    "tensor_planes",
+    "voxels",
 ]

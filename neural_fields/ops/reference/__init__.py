@@ -9,8 +9,11 @@ from neural_fields.ops.reference.frequency import frequency
 from neural_fields.ops.reference.hash_grid import hash_grid
 from neural_fields.ops.reference.march import march
 from neural_fields.ops.reference.mlp import mlp
+from neural_fields.ops.reference.modulate import modulate, modulation
 from neural_fields.ops.reference.occupancy import occupancy_update, occupancy_words
 from neural_fields.ops.reference.spherical_harmonics import spherical_harmonics
+from neural_fields.ops.reference.tensor_planes import tensor_planes
+from neural_fields.ops.reference.voxels import voxels
 
 __all__ = [
     "adam_step",
@@ -19,7 +22,11 @@ __all__ = [
     "hash_grid",
     "march",
     "mlp",
+    "modulate",
+    "modulation",
     "occupancy_update",
     "occupancy_words",
     "spherical_harmonics",
+    "tensor_planes",
+    "voxels",
 ]
