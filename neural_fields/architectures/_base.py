@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
@@ -47,6 +48,18 @@ class Rates(NamedTuple):
     batch: int = 1 << 16
 
 
+class NetworkOptions(NamedTuple):
+    """What the field wants of a trunk's networks.
+
+    Attributes:
+        precision: of products, see `MlpSpec`.
+        normalize: hidden rows, as coordinate-aware modulation wants it.
+    """
+
+    precision: Precision = "float32"
+    normalize: bool = False
+
+
 class FusedTrunk(NamedTuple):
     """A trunk as csrc/fused knows it: a hash grid's table and a network's parameters."""
 
@@ -74,8 +87,17 @@ class Trunk(nn.Module):
         """Draw the parameters."""
         raise NotImplementedError
 
-    def forward(self, positions: Tensor) -> Tensor:
-        """Values [n, n_output] of positions [n, n_dims]; positions outside are clamped."""
+    def forward(
+        self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """Values [n, n_output] of positions [n, n_dims]; positions outside are clamped.
+
+        Where n_modulated > 0, scale and shift [n, n_modulated] act on the hidden layers.
+        """
+        raise NotImplementedError
+
+    def density_and_color(self, positions: Tensor, directions: Tensor | None) -> Tensor:
+        """[n, 4]: log-density and colours before the sigmoid, of architectures that have them."""
         raise NotImplementedError
 
     def fused(self) -> FusedTrunk | None:
@@ -91,14 +113,19 @@ class Architecture:
         name: what --field and files call it; the name of its module.
         summary: one line for people.
         presets: names of sizes besides `default`, with what they are.
+        has_color: whether its trunk has `density_and_color` and needs no colour head.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    presets: ClassVar[Mapping[str, str]] = {}
+    presets: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    has_color: ClassVar[bool] = False
 
-    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
-        """The module, with parameters that have no values yet."""
+    def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
+        """The module, with parameters that have no values yet.
+
+        Where `has_color`, n_output 0 asks for a radiance field's density and colours.
+        """
         raise NotImplementedError
 
     @classmethod

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neural_fields.architectures._base import Trunk
+from neural_fields.architectures._base import NetworkOptions, Trunk
 from neural_fields.decoders import Mlp
-from neural_fields.ops import MlpSpec, Precision, TensorPlanesSpec, huge_pages_empty, tensor_planes
+from neural_fields.ops import MlpSpec, TensorPlanesSpec, huge_pages_empty, tensor_planes
 
 
 class FactorsTrunk(Trunk):
@@ -22,7 +22,7 @@ class FactorsTrunk(Trunk):
         rest: TensorPlanesSpec,
         n_output: int,
         deviation: float,
-        precision: Precision,
+        network: NetworkOptions,
     ) -> None:
         super().__init__()
         self._first, self._rest, self._deviation = first, rest, deviation
@@ -33,7 +33,7 @@ class FactorsTrunk(Trunk):
         self.grids = frozenset(grids)
         n_linear = n_output - (first is not None)
         self.rest = nn.Parameter(huge_pages_empty((rest.n_params,)))
-        self.basis = Mlp(MlpSpec((rest.n_output, n_linear), precision=precision))
+        self.basis = Mlp(MlpSpec((rest.n_output, n_linear), precision=network.precision))
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
@@ -42,7 +42,9 @@ class FactorsTrunk(Trunk):
             self.get_parameter(name).normal_(0, self._deviation, generator=generator)
         self.basis.reset(generator)
 
-    def forward(self, positions: Tensor) -> Tensor:
+    def forward(
+        self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
         """Twice differentiable in positions as far as linear interpolation is."""
         rest: Tensor = self.basis(tensor_planes(positions, self.rest, self._rest))
         if self._first is None:

@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from neural_fields.architectures import Architecture, Kind, Rates, Target, Trunk, register
+from neural_fields.architectures import (
+    Architecture,
+    Kind,
+    NetworkOptions,
+    Rates,
+    Target,
+    Trunk,
+    register,
+)
 from neural_fields.architectures._factors import FactorsTrunk
-from neural_fields.ops import Precision, TensorPlanesSpec
+from neural_fields.ops import TensorPlanesSpec
 
 
 @register
@@ -29,12 +37,12 @@ class Cp(Architecture):
     summary = "products of lines: the smallest of the grids"
     presets = MappingProxyType({"paper": "TensoRF's CP-384, 500 vertices with ranks 96 and 288"})
 
-    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
+    def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """Lines and the matrix behind them."""
         sides = (self.resolution,) * n_dims
         first = TensorPlanesSpec.cp(sides, self.first_rank) if self.first_rank else None
         rest = TensorPlanesSpec.cp(sides, self.rank)
-        return FactorsTrunk(first, rest, n_output, 0.2, precision)
+        return FactorsTrunk(first, rest, n_output, 0.2, network)
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Cp:

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 import torch
 
-from neural_fields.architectures import Architecture, Kind, Rates, Target, Trunk, register
+from neural_fields.architectures import (
+    Architecture,
+    Kind,
+    NetworkOptions,
+    Rates,
+    Target,
+    Trunk,
+    register,
+)
 from neural_fields.architectures._network import NetworkTrunk, draw_uniform
-from neural_fields.ops import MlpSpec, Precision
+from neural_fields.ops import MlpSpec
 
 
 @register
@@ -34,13 +42,13 @@ class Finer(Architecture):
     name = "finer"
     summary = "a sine network whose frequencies grow with its biases"
 
-    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
+    def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """Layers; bf16 is refused by the operation."""
         spec = MlpSpec(
             (n_dims, *self.hidden, n_output),
             hidden="finer-detached" if self.detached else "finer",
             biases=True,
-            precision=precision,
+            **network._asdict(),
             omega=self.omega,
             first_omega=self.first_omega,
         )

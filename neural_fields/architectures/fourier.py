@@ -8,9 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neural_fields.architectures import Architecture, Kind, Rates, Target, Trunk, register
+from neural_fields.architectures import (
+    Architecture,
+    Kind,
+    NetworkOptions,
+    Rates,
+    Target,
+    Trunk,
+    register,
+)
 from neural_fields.architectures._network import NetworkTrunk, draw_uniform, linear_bound
-from neural_fields.ops import MlpSpec, Precision
+from neural_fields.ops import MlpSpec
 
 
 @register
@@ -31,10 +39,10 @@ class Fourier(Architecture):
     name = "fourier"
     summary = "random Fourier features and a relu network"
 
-    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
+    def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """Features and layers."""
         widths = (2 * self.n_frequencies, *self.hidden, n_output)
-        return FourierTrunk(self, n_dims, MlpSpec(widths, biases=True, precision=precision))
+        return FourierTrunk(self, n_dims, MlpSpec(widths, biases=True, **network._asdict()))
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Fourier:

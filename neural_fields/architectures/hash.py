@@ -14,6 +14,7 @@ from neural_fields.architectures import (
     Architecture,
     FusedTrunk,
     Kind,
+    NetworkOptions,
     Rates,
     Target,
     Trunk,
@@ -21,7 +22,7 @@ from neural_fields.architectures import (
 )
 from neural_fields.decoders import Mlp
 from neural_fields.encodings import HashEncoding
-from neural_fields.ops import HashGridSpec, MlpSpec, Precision
+from neural_fields.ops import HashGridSpec, MlpSpec
 
 
 @register
@@ -68,11 +69,11 @@ class Hash(Architecture):
             interpolation=self.interpolation,
         )
 
-    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> HashTrunk:
+    def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> HashTrunk:
         """Grid and network."""
         spec = self.grid(n_dims)
         widths = (spec.n_output, *self.hidden, n_output)
-        return HashTrunk(spec, MlpSpec(widths, precision=precision))
+        return HashTrunk(spec, MlpSpec(widths, **network._asdict()))
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Hash:
@@ -121,12 +122,15 @@ class HashTrunk(Trunk):
         self.encoding.reset(generator)
         self.mlp.reset(generator)
 
-    def forward(self, positions: Tensor) -> Tensor:
+    def forward(
+        self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
         """Twice differentiable in positions as far as the grid's interpolation is."""
-        return self.mlp.forward(self.encoding(positions))
+        return self.mlp.forward(self.encoding(positions), scale, shift)
 
     def fused(self) -> FusedTrunk | None:
         """Where all widths are multiples of 16."""
-        if any(width % 16 for width in self.mlp.spec.widths):
+        spec = self.mlp.spec
+        if spec.normalize or any(width % 16 for width in spec.widths):
             return None
         return FusedTrunk(self.encoding.spec, self.mlp.spec, self.encoding.table, self.mlp.params)

@@ -9,10 +9,18 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from neural_fields.architectures import Architecture, Kind, Rates, Target, Trunk, register
+from neural_fields.architectures import (
+    Architecture,
+    Kind,
+    NetworkOptions,
+    Rates,
+    Target,
+    Trunk,
+    register,
+)
 from neural_fields.architectures._network import draw_uniform, linear_bound
 from neural_fields.decoders import Mlp as Network
-from neural_fields.ops import MlpSpec, Precision, frequency, mlp
+from neural_fields.ops import MlpSpec, frequency, mlp
 
 
 @register
@@ -34,9 +42,9 @@ class Mlp(Architecture):
     summary = "frequency encoding and a deep relu network: small, slow to fit"
     presets = MappingProxyType({"nerf": "NeRF's trunk, 8 layers of 256, the input again after 5"})
 
-    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
+    def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """Encoding and layers."""
-        return MlpTrunk(self, n_dims, n_output, precision)
+        return MlpTrunk(self, n_dims, n_output, network)
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Mlp:
@@ -57,18 +65,18 @@ class Mlp(Architecture):
 class MlpTrunk(Trunk):
     """See `Mlp`."""
 
-    def __init__(self, config: Mlp, n_dims: int, n_output: int, precision: Precision) -> None:
+    def __init__(self, config: Mlp, n_dims: int, n_output: int, network: NetworkOptions) -> None:
         super().__init__()
         self.octaves = config.octaves
         n_input = n_dims * (1 + 2 * config.octaves)
         before, after = config.hidden[: config.skip], config.hidden[config.skip :]
         self.first = (
-            Network(MlpSpec((n_input, *before), output="relu", biases=True, precision=precision))
+            Network(MlpSpec((n_input, *before), output="relu", biases=True, **network._asdict()))
             if before
             else None
         )
         n_joined = n_input + before[-1] if before else n_input
-        self.last = Network(MlpSpec((n_joined, *after, n_output), biases=True, precision=precision))
+        self.last = Network(MlpSpec((n_joined, *after, n_output), biases=True, **network._asdict()))
         self.n_modulated = 0 if before else len(after)
 
     def reset(self, generator: torch.Generator) -> None:

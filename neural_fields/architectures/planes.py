@@ -8,9 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from neural_fields.architectures import Architecture, Kind, Rates, Target, Trunk, register
+from neural_fields.architectures import (
+    Architecture,
+    Kind,
+    NetworkOptions,
+    Rates,
+    Target,
+    Trunk,
+    register,
+)
 from neural_fields.decoders import Mlp
-from neural_fields.ops import MlpSpec, Precision, TensorPlanesSpec, huge_pages_empty, tensor_planes
+from neural_fields.ops import MlpSpec, TensorPlanesSpec, huge_pages_empty, tensor_planes
 
 
 @register
@@ -31,11 +39,11 @@ class Planes(Architecture):
     name = "planes"
     summary = "products of planes at several scales and a small network"
 
-    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
+    def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """Planes of all pairs of axes per scale, and the network."""
         scales = [TensorPlanesSpec.planes((r,) * n_dims, self.rank) for r in self.resolutions]
         widths = (self.rank * len(scales), *self.hidden, n_output)
-        return PlanesTrunk(scales, MlpSpec(widths, precision=precision))
+        return PlanesTrunk(scales, MlpSpec(widths, **network._asdict()))
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Planes:
@@ -70,8 +78,10 @@ class PlanesTrunk(Trunk):
             table.uniform_(0.1, 0.5, generator=generator)
         self.mlp.reset(generator)
 
-    def forward(self, positions: Tensor) -> Tensor:
+    def forward(
+        self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
         """Twice differentiable in positions as far as linear interpolation is."""
         pairs = zip(self.tables, self._scales, strict=True)
         features = [tensor_planes(positions, table, scale) for table, scale in pairs]
-        return self.mlp.forward(torch.cat(features, 1))
+        return self.mlp.forward(torch.cat(features, 1), scale, shift)

@@ -8,9 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neural_fields.architectures import Architecture, Kind, Rates, Target, Trunk, register
+from neural_fields.architectures import (
+    Architecture,
+    Kind,
+    NetworkOptions,
+    Rates,
+    Target,
+    Trunk,
+    register,
+)
 from neural_fields.architectures._network import NetworkTrunk, draw_uniform, layer_factors
-from neural_fields.ops import MlpSpec, Precision
+from neural_fields.ops import MlpSpec
 
 
 @register
@@ -31,10 +39,10 @@ class Siren(Architecture):
     name = "siren"
     summary = "a deep sine network: smooth, with derivatives of any order"
 
-    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
+    def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """Layers of sin(omega W x + b); bf16 is refused by the operation."""
         widths = (n_dims, *self.hidden, n_output)
-        return SirenTrunk(self, MlpSpec(widths, hidden="sine", biases=True, precision=precision))
+        return SirenTrunk(self, MlpSpec(widths, hidden="sine", biases=True, **network._asdict()))
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Siren:

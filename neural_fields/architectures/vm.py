@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from neural_fields.architectures import Architecture, Kind, Rates, Target, Trunk, register
+from neural_fields.architectures import (
+    Architecture,
+    Kind,
+    NetworkOptions,
+    Rates,
+    Target,
+    Trunk,
+    register,
+)
 from neural_fields.architectures._factors import FactorsTrunk
-from neural_fields.ops import Precision, TensorPlanesSpec
+from neural_fields.ops import TensorPlanesSpec
 
 
 @register
@@ -29,12 +37,12 @@ class Vm(Architecture):
     summary = "products of planes and lines: fast to fit, mid-sized"
     presets = MappingProxyType({"pvd": "PVD's, 300 vertices with ranks 16 and 48"})
 
-    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
+    def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """Factors and the matrix behind them."""
         sides = (self.resolution,) * n_dims
         first = TensorPlanesSpec.vm(sides, self.first_rank) if self.first_rank else None
         rest = TensorPlanesSpec.vm(sides, self.rank)
-        return FactorsTrunk(first, rest, n_output, 0.1, precision)
+        return FactorsTrunk(first, rest, n_output, 0.1, network)
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Vm:

@@ -8,8 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from neural_fields.architectures import Architecture, Kind, Rates, Target, Trunk, register
-from neural_fields.ops import MlpSpec, Precision, mlp
+from neural_fields.architectures import (
+    Architecture,
+    Kind,
+    NetworkOptions,
+    Rates,
+    Target,
+    Trunk,
+    register,
+)
+from neural_fields.ops import MlpSpec, mlp
 
 
 @register
@@ -32,9 +40,9 @@ class Wire(Architecture):
     name = "wire"
     summary = "a complex Gabor wavelet network: sharp in space and frequency"
 
-    def trunk(self, n_dims: int, n_output: int, precision: Precision = "float32") -> Trunk:
+    def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """Layers; bf16 is refused by the operation."""
-        return WireTrunk(self, n_dims, n_output, precision)
+        return WireTrunk(self, n_dims, n_output, network)
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Wire:
@@ -54,14 +62,14 @@ class WireTrunk(Trunk):
     of the last layer the real part counts.
     """
 
-    def __init__(self, config: Wire, n_dims: int, n_output: int, precision: Precision) -> None:
+    def __init__(self, config: Wire, n_dims: int, n_output: int, network: NetworkOptions) -> None:
         super().__init__()
         self._widths = (n_dims, *config.hidden, n_output)
         self.spec = MlpSpec(
             (n_dims, *(2 * width for width in config.hidden), n_output),
             hidden="gabor",
             biases=True,
-            precision=precision,
+            **network._asdict(),
             omega=config.omega,
             first_omega=config.first_omega,
             gabor_scale=config.scale,

@@ -2,5 +2,6 @@
 
 from neural_fields.decoders.color import ColorHead
 from neural_fields.decoders.mlp import Mlp
+from neural_fields.decoders.modulation import Modulate, Modulation, direction_coordinates
 
-__all__ = ["ColorHead", "Mlp"]
+__all__ = ["ColorHead", "Mlp", "Modulate", "Modulation", "direction_coordinates"]

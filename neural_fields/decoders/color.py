@@ -11,13 +11,6 @@ from neural_fields.ops import MlpSpec, Precision, spherical_harmonics
 N_HARMONICS = 16  # degree 4
 
 
-def color_spec(
-    n_features: int, hidden: tuple[int, ...], precision: Precision = "float32"
-) -> MlpSpec:
-    """The network of a `ColorHead`."""
-    return MlpSpec((n_features + N_HARMONICS, *hidden, 3), output="sigmoid", precision=precision)
-
-
 class ColorHead(nn.Module):
     """Features and a viewing direction to sRGB in [0, 1].
 
@@ -32,22 +25,34 @@ class ColorHead(nn.Module):
     """
 
     def __init__(
-        self, n_features: int, hidden: tuple[int, ...], precision: Precision = "float32"
+        self,
+        n_features: int,
+        hidden: tuple[int, ...],
+        precision: Precision = "float32",
+        normalize: bool = False,
     ) -> None:
         super().__init__()
-        self.mlp = Mlp(color_spec(n_features, hidden, precision))
+        widths = (n_features + N_HARMONICS, *hidden, 3)
+        spec = MlpSpec(widths, output="sigmoid", precision=precision, normalize=normalize)
+        self.mlp = Mlp(spec)
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw the network's parameters."""
         self.mlp.reset(generator)
 
-    def forward(self, features: Tensor, directions: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        directions: Tensor | None,
+        scale: Tensor | None = None,
+        shift: Tensor | None = None,
+    ) -> Tensor:
         """Colours [n, 3] of features [n, n_features] seen along unit directions [n, 3].
 
-        Without directions their encoding is zero.
+        Without directions their encoding is zero. Scale and shift [n, hidden layers] as in `mlp`.
         """
         if directions is None:
             harmonics = features.new_zeros(features.shape[0], N_HARMONICS)
         else:
             harmonics = spherical_harmonics(directions)
-        return self.mlp.forward(torch.cat([features, harmonics], dim=1))
+        return self.mlp.forward(torch.cat([features, harmonics], dim=1), scale, shift)

@@ -47,6 +47,8 @@ class Mlp(nn.Module):
             else:
                 yield matrix, None
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """[n, n_output] from [n, n_input]."""
-        return mlp(inputs, self.params, self.spec)
+    def forward(
+        self, inputs: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """[n, n_output] from [n, n_input]; scale and shift [n, n_hidden_layers] as in `mlp`."""
+        return mlp(inputs, self.params, self.spec, scale, shift)

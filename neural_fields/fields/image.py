@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from neural_fields import architectures
-from neural_fields.architectures import Architecture, checked_keys
+from neural_fields.architectures import Architecture, NetworkOptions, checked_keys
 from neural_fields.architectures.hash import Hash
+from neural_fields.decoders import Modulate
 from neural_fields.errors import InputError
+from neural_fields.fields.modulated import trunk_modulation
 from neural_fields.fields.radiance import Samples
 from neural_fields.ops import Precision
 
@@ -31,6 +33,7 @@ class ImageConfig:
         bits: per channel of the file that was fitted: 8, 16 or 32 (float).
         architecture: what makes values from positions, with its sizes.
         precision: of the networks' products, float32 or bf16 (see `MlpSpec`).
+        modulate: coordinate-aware modulation by `xy`, or None.
     """
 
     width: int
@@ -40,8 +43,13 @@ class ImageConfig:
     bits: int = 8
     architecture: Architecture = field(default_factory=Hash)
     precision: Precision = "float32"
+    modulate: Modulate | None = None
 
     def __post_init__(self) -> None:
+        if self.modulate is not None and self.modulate.coordinates != "xy":
+            raise InputError(
+                f"--modulate: an image field needs xy, got {self.modulate.coordinates}."
+            )
         for name in ("width", "height"):
             side = getattr(self, name)
             if not isinstance(side, int) or not 1 <= side <= MAX_SIDE:
@@ -65,6 +73,8 @@ class ImageConfig:
         """The inverse of `to_dict`; unknown or missing keys raise InputError."""
         parts = checked_keys(ImageConfig, data)
         parts["architecture"] = architectures.from_dict(data["architecture"])
+        if parts["modulate"] is not None:
+            parts["modulate"] = Modulate(**checked_keys(Modulate, data["modulate"]))
         return ImageConfig(**parts)
 
 
@@ -89,9 +99,14 @@ class ImageField(nn.Module):
         """`seed` of the start; with None the parameters have no values yet."""
         super().__init__()
         self.config = config
-        self.trunk = config.architecture.trunk(2, config.channels, config.precision)
+        cam = config.modulate
+        options = NetworkOptions(config.precision, cam is not None and cam.normalize)
+        self.trunk = config.architecture.trunk(2, config.channels, options)
+        self.modulation = trunk_modulation(cam, self.trunk, self.architecture)
         if seed is not None:
             self.trunk.reset(torch.Generator().manual_seed(seed))
+            if self.modulation is not None:
+                self.modulation.reset()
 
     @property
     def architecture(self) -> str:
@@ -107,18 +122,17 @@ class ImageField(nn.Module):
         """What a file keeps besides the parameters: nothing."""
         return {}
 
-    def to_cube(self, positions: Tensor) -> Tensor:
-        """Positions [n, 2] in pixels as the trunk sees them: [0, 1] in the square around."""
-        width, height = self.config.width, self.config.height
-        side = max(width, height)
-        corner = positions.new_tensor([side - width, side - height]) / 2
-        inside = torch.minimum(positions.clamp(min=0), positions.new_tensor([width, height]))
-        return (inside + corner) / side
-
     def encoded(self, positions: Tensor) -> Tensor:
         """What is fitted, [n, channels] at [n, 2]: sRGB, or linear values through its curve."""
-        values: Tensor = self.trunk(self.to_cube(positions)) + 0.5
-        return values
+        size = positions.new_tensor([self.config.width, self.config.height])
+        inside = torch.minimum(positions.clamp(min=0), size)
+        side = size.max()
+        cube = (inside + (side - size) / 2) / side  # the square around the picture as [0, 1]
+        if self.modulation is None:
+            values: Tensor = self.trunk(cube)
+        else:
+            values = self.trunk(cube, *self.modulation(inside / size))
+        return values + 0.5
 
     def value(self, samples: Samples) -> Tensor:
         """Values [n, channels] at samples.positions [n, 2] in pixels; differentiable like it."""

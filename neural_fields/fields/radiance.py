@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from neural_fields import architectures
-from neural_fields.architectures import Architecture, checked_keys
+from neural_fields.architectures import Architecture, NetworkOptions, checked_keys
 from neural_fields.architectures.hash import Hash
-from neural_fields.decoders import ColorHead
+from neural_fields.decoders import ColorHead, Modulate, Modulation, direction_coordinates
 from neural_fields.errors import InputError
+from neural_fields.fields.modulated import trunk_modulation
 from neural_fields.ops import (
     MarchScene,
     OccupancySpec,
@@ -104,6 +105,7 @@ class RadianceConfig:
         color_hidden: widths of the colour head's hidden layers.
         sampling: how rays are sampled.
         precision: of the networks' products, float32 or bf16 (see `MlpSpec`).
+        modulate: coordinate-aware modulation by `xyz` or `direction`, or None.
     """
 
     box: tuple[Corner, Corner] = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
@@ -112,6 +114,11 @@ class RadianceConfig:
     color_hidden: tuple[int, ...] = (64, 64)
     sampling: Sampling = field(default_factory=Sampling)
     precision: Precision = "float32"
+    modulate: Modulate | None = None
+
+    def __post_init__(self) -> None:
+        if self.modulate is not None and self.modulate.coordinates == "xy":
+            raise InputError("--modulate: a radiance field needs xyz or direction, got xy.")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -124,6 +131,8 @@ class RadianceConfig:
         parts["architecture"] = architectures.from_dict(data["architecture"])
         parts["box"] = tuple(tuple(float(x) for x in corner) for corner in parts["box"])
         parts["sampling"] = Sampling(**checked_keys(Sampling, parts["sampling"]))
+        if parts["modulate"] is not None:
+            parts["modulate"] = Modulate(**checked_keys(Modulate, data["modulate"]))
         return RadianceConfig(**parts)
 
 
@@ -142,7 +151,6 @@ class RadianceField(nn.Module):
     """
 
     kind = "radiance"
-    levels: tuple[Level, ...] = ("features", "log_density", "color")
     needs = ("positions", "directions")
     # The cells that rays visit, in the order of csrc/ops/occupancy; all of them at first.
     occupancy: Tensor
@@ -152,14 +160,46 @@ class RadianceField(nn.Module):
         super().__init__()
         check_box(config.box)
         self.config = config
-        self.trunk = config.architecture.trunk(3, config.n_features, config.precision)
-        self.color_head = ColorHead(config.n_features, config.color_hidden, config.precision)
+        self._make_parts()
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
-            self.trunk.reset(generator)
-            self.color_head.reset(generator)
+            for part in (self.trunk, self.color_head):
+                if part is not None:
+                    part.reset(generator)
+            if self.modulation is not None:
+                self.modulation.reset()
         words = torch.full((config.sampling.grid.n_words,), -1, dtype=torch.int64)
         self.register_buffer("occupancy", words, persistent=False)
+
+    def _make_parts(self) -> None:
+        """Trunk, colour head (where the trunk has no colours) and modulation of one of them."""
+        config, cam = self.config, self.config.modulate
+        of_head = cam is not None and cam.coordinates == "direction"
+        normalize = cam is not None and cam.normalize
+        options = NetworkOptions(config.precision, normalize and not of_head)
+        has_color = config.architecture.has_color
+        self.trunk = config.architecture.trunk(3, 0 if has_color else config.n_features, options)
+        self.color_head: ColorHead | None = None
+        self.modulation: Modulation | None = None
+        if not has_color:
+            self.color_head = ColorHead(
+                config.n_features, config.color_hidden, config.precision, normalize and of_head
+            )
+        if cam is None or not of_head:
+            self.modulation = trunk_modulation(cam, self.trunk, self.architecture)
+        elif has_color or not config.color_hidden:
+            raise InputError(
+                f"--modulate direction: {self.architecture} has no colour network; choose another "
+                "--field or leave it out."
+            )
+        else:
+            self.modulation = Modulation(cam, len(config.color_hidden))
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """What `evaluate` can answer: no features where the trunk makes colours itself."""
+        all_levels: tuple[Level, ...] = ("features", "log_density", "color")
+        return all_levels[1:] if self.color_head is None else all_levels
 
     @property
     def architecture(self) -> str:
@@ -205,13 +245,39 @@ class RadianceField(nn.Module):
         self, cube: Tensor, directions: Tensor | None, levels: Sequence[Level]
     ) -> Levels:
         """The same at positions [n, 3] in the trunk's coordinates."""
-        features = self.trunk(cube)
+        head = self.color_head
+        if head is None:
+            values = self.trunk.density_and_color(cube, directions)
+            log_density = values[:, 0].clamp(min=LOG_DENSITY_MIN)
+            return Levels(
+                None,
+                log_density if "log_density" in levels else None,
+                values[:, 1:].sigmoid() if "color" in levels else None,
+            )
+        of_head = self.config.modulate is not None and self.config.modulate.coordinates != "xyz"
+        scale = shift = None
+        if self.modulation is not None and not of_head:
+            scale, shift = self.modulation(cube)
+        features = self.trunk(cube, scale, shift)
         return Levels(
             features=features if "features" in levels else None,
             log_density=features[:, 0].clamp(min=LOG_DENSITY_MIN)
             if "log_density" in levels
             else None,
-            color=self.color_head(features, directions) if "color" in levels else None,
+            color=self._color(head, features, directions, of_head) if "color" in levels else None,
+        )
+
+    def _color(
+        self, head: ColorHead, features: Tensor, directions: Tensor | None, modulated: bool
+    ) -> Tensor:
+        """Without directions the modulation, like their encoding, says nothing."""
+        if not modulated or directions is None or self.modulation is None:
+            if modulated:
+                ones = features.new_ones(features.shape[0], len(self.config.color_hidden))
+                return head.forward(features, None, ones, torch.zeros_like(ones))
+            return head.forward(features, directions)
+        return head.forward(
+            features, directions, *self.modulation(direction_coordinates(directions))
         )
 
     def density(self, positions: Tensor) -> Tensor:
@@ -234,8 +300,10 @@ class RadianceField(nn.Module):
 
     def fused_spec(self) -> RadianceSpec | None:
         """The hot path's description of this field; None where it has no fused form."""
-        fused = self.trunk.fused()
-        if fused is None or any(width % 16 for width in self.config.color_hidden):
+        fused = None if self.modulation is not None else self.trunk.fused()
+        if fused is None or self.color_head is None:
+            return None
+        if any(width % 16 for width in self.config.color_hidden):
             return None
         return RadianceSpec(fused.grid, fused.network, self.color_head.mlp.spec)
 
@@ -243,6 +311,7 @@ class RadianceField(nn.Module):
         """The parameters as the hot path takes them; only where `fused_spec` is not None."""
         fused = self.trunk.fused()
         assert fused is not None
+        assert self.color_head is not None
         return RadianceParams(
             fused.table.detach(), fused.params.detach(), self.color_head.mlp.params.detach()
         )

@@ -36,7 +36,7 @@ def _architecture(config: dict[str, Any]) -> dict[str, Any]:
         "name": config.get("architecture"),
         "hidden": config.get("trunk_hidden"),
     }
-    return {"precision": "float32", **rest, "architecture": architecture}
+    return {"precision": "float32", **rest, "modulate": None, "architecture": architecture}
 
 
 def _renamed(name: str) -> str:

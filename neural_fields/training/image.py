@@ -11,7 +11,7 @@ from torch import Tensor
 from neural_fields.data.picture import Picture
 from neural_fields.fields import ImageConfig, ImageField
 from neural_fields.fields.image import to_curve
-from neural_fields.training.state import TrainState, stream_seed
+from neural_fields.training.state import TrainState, grid_shares, stream_seed
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,15 @@ class ImageOptions:
         batch_pixels: random pixels per step.
         learning_rate: of networks, at the start.
         grid_rate: of grids, at the start.
-        final_rate: both at the end, as a share of the start's; exponential between.
+        modulation_share: learning rate of a modulation's grid as a share of the networks'.
+        final_rate: all at the end, as a share of the start's; exponential between.
         l2: weight decay of the networks, added to the gradient.
     """
 
     batch_pixels: int = 1 << 16
     learning_rate: float = 1e-2
     grid_rate: float = 1e-2
+    modulation_share: float = 10.0
     final_rate: float = 0.02
     l2: float = 1e-6
 
@@ -61,10 +63,12 @@ class ImageTrainer:
         self.field = ImageField(config, seed)
         self.state = TrainState(
             self.field,
-            grids=frozenset(f"trunk.{name}" for name in self.field.trunk.grids),
+            shares={
+                **grid_shares(self.field.trunk, options.grid_rate / options.learning_rate),
+                "modulation.grid": options.modulation_share,
+            },
             sparse=False,
             l2=options.l2,
-            grid_share=options.grid_rate / options.learning_rate,
         )
         self.step_number = 0
         self.n_samples = 0  # over the whole run

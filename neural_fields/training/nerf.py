@@ -14,7 +14,7 @@ from neural_fields.fields import RadianceConfig, RadianceField
 from neural_fields.ops import MarchScene
 from neural_fields.rendering.occupancy import OccupancyGrid
 from neural_fields.training.radiance_step import Rays, gradient_step
-from neural_fields.training.state import TrainState, stream_seed
+from neural_fields.training.state import TrainState, grid_shares, stream_seed
 from neural_fields.training.visibility import visible_cells
 
 
@@ -26,7 +26,8 @@ class NerfOptions:
         batch_samples: samples per step that the number of rays is steered to.
         learning_rate: of networks, at the start.
         grid_rate: of grids, at the start.
-        final_rate: both at the end, as a share of the start's; exponential between.
+        modulation_share: learning rate of a modulation's grid as a share of the networks'.
+        final_rate: all at the end, as a share of the start's; exponential between.
         huber: knee of the Huber loss (Mueller et al. 2022 use 0.1).
         l2: weight decay of the networks, added to the gradient.
         grid_every: steps between occupancy updates.
@@ -38,6 +39,7 @@ class NerfOptions:
     batch_samples: int = 1 << 16
     learning_rate: float = 4e-2
     grid_rate: float = 4e-2
+    modulation_share: float = 1.0
     final_rate: float = 0.03
     huber: float = 0.1
     l2: float = 1e-6
@@ -83,10 +85,14 @@ class NerfTrainer:
             )
         self.state = TrainState(
             self.field,
-            grids=frozenset(f"trunk.{name}" for name in self.field.trunk.grids),
+            shares={
+                **grid_shares(
+                    self.field.trunk, self.options.grid_rate / self.options.learning_rate
+                ),
+                "modulation.grid": self.options.modulation_share,
+            },
             sparse=self.field.fused_spec() is not None,
             l2=self.options.l2,
-            grid_share=self.options.grid_rate / self.options.learning_rate,
         )
         self.step_number = 0
         self.n_rays = 4096

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from neural_fields.architectures import Trunk
 from neural_fields.errors import TrainingError
 from neural_fields.training.adam import AdamState
 from neural_fields.training.average import Average
@@ -22,27 +23,27 @@ class TrainState:
     """
 
     def __init__(
-        self, field: nn.Module, *, grids: frozenset[str], sparse: bool, l2: float, grid_share: float
+        self, field: nn.Module, *, shares: dict[str, float], sparse: bool, l2: float
     ) -> None:
         """Set up all parameters.
 
         Args:
             field: the module.
-            grids: names of parameters that are grids, without weight decay.
-            sparse: whether gradients of grids come with a map of touched blocks.
+            shares: of the parameters that are grids, by name: their learning rate as a share of
+                the others'. They have no weight decay, which would pull scales of 1 to 0.
+            sparse: whether gradients of these come with a map of touched blocks.
             l2: weight decay of the others.
-            grid_share: learning rate of grids as a share of the others'.
         """
         self._field = field
         self.parameters: dict[str, nn.Parameter] = dict(field.named_parameters())
         self.adam: dict[str, AdamState] = {}
         self._share: dict[str, float] = {}
         for name, parameter in self.parameters.items():
-            is_grid = name in grids
+            is_grid = name in shares
             self.adam[name] = AdamState(
                 parameter, sparse=sparse and is_grid, l2=0.0 if is_grid else l2
             )
-            self._share[name] = grid_share if is_grid else 1.0
+            self._share[name] = shares.get(name, 1.0)
         self.averages = {name: Average(value) for name, value in self.parameters.items()}
 
     def step(self, rate: float, number: int) -> None:
@@ -89,6 +90,11 @@ class TrainState:
         for name, adam in self.adam.items():
             adam.load({key: tensors[f"checkpoint.{key}.{name}"] for key in adam.tensors()})
             self.averages[name].value.copy_(tensors[f"field.{name}"])
+
+
+def grid_shares(trunk: Trunk, share: float) -> dict[str, float]:
+    """The same share for all grids of a field's trunk."""
+    return {f"trunk.{name}": share for name in trunk.grids}
 
 
 def stream_seed(seed: int, step: int) -> int:
