@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, cast, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,14 +12,13 @@ from torch import Tensor
 from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.data.picture import Picture, load_picture
 from neural_fields.errors import InputError
-from neural_fields.ops import Precision
 from neural_fields.rendering.image import render_image
 from neural_fields.rendering.volume import over, render_view
 from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import Description
 from neural_fields.training.image import ImageTrainer
 from neural_fields.training.nerf import NerfTrainer
-from neural_fields.training.presets import image_setup, radiance_setup
+from neural_fields.training.presets import image_setup, radiance_setup, with_choices
 from neural_fields.training.run import Plan, Progress, Run, checked_output, provenance, run_plan
 from neural_fields.training.run import changed_options as _changed
 
@@ -35,6 +33,7 @@ def nerf(
     *,
     field: str = "hash",
     preset: str = "default",
+    modulate: str = "none",
     precision: str = "float32",
     background: str = "auto",
     downscale: int = 1,
@@ -55,6 +54,7 @@ def nerf(
             beside it while training.
         field: the architecture; see docs/architectures.md.
         preset: `default`, or one of the architecture's.
+        modulate: `none`, or coordinate-aware modulation by `xyz` or `direction`.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
         background: `auto`, `white`, `black`, `random` or `R,G,B`: what pictures are scored over.
         downscale: box-average the photographs by this factor.
@@ -81,7 +81,7 @@ def nerf(
     if not isinstance(data, Dataset):
         data = load_dataset(data, "train", downscale, background)
     config, training = radiance_setup(data, field, preset)
-    config = replace(config, precision=checked_precision(precision))
+    config = with_choices(config, precision, modulate)
     trainer = NerfTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene=_scene(data, trainer),
@@ -100,6 +100,7 @@ def image(
     *,
     field: str = "hash",
     preset: str = "default",
+    modulate: str = "none",
     precision: str = "float32",
     downscale: int = 1,
     seconds: float | None = None,
@@ -118,6 +119,7 @@ def image(
         output: as for `nerf`.
         field: the architecture; see docs/architectures.md.
         preset: `default`, or one of the architecture's.
+        modulate: `none`, or coordinate-aware modulation by `xy`.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
         downscale: box-average the picture by this factor.
         seconds: trained seconds; 20 where neither it nor `steps` is given.
@@ -143,7 +145,7 @@ def image(
     if not isinstance(data, Picture):
         data = load_picture(data, downscale)
     config, training = image_setup(data, field, preset)
-    config = replace(config, precision=checked_precision(precision))
+    config = with_choices(config, precision, modulate)
     trainer = ImageTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene={},
@@ -154,14 +156,6 @@ def image(
         on_start(trainer, data)
     plan = Plan(path, budget, about, resume, save_every, lambda: _small(trainer))
     return run_plan(trainer, plan, on_progress)
-
-
-def checked_precision(name: str) -> Precision:
-    """One of the two names; raises InputError for any other."""
-    for known in get_args(Precision):
-        if name == known:
-            return cast(Precision, known)
-    raise InputError(f"--precision: needs float32 or bf16, got {name!r}.")
 
 
 def _budget(command: str, steps: int | None, seconds: float | None) -> Budget:

@@ -36,6 +36,8 @@ def _architectures() -> Sequence[str]:
 # Options whose values are words from a list.
 CHOICES: dict[str, Callable[[], Sequence[str]]] = {
     "--field": _architectures,
+    "--modulate": lambda: ("none", "xy", "xyz", "direction"),
+    "--precision": lambda: ("float32", "bf16"),
     "--device": lambda: ("auto", "cpu"),
     "--mode": lambda: ("rgb", "depth", "normal", "opacity"),
     "--split": lambda: ("train", "val", "test"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _KEYS: dict[str, tuple[type, ...]] = {
     "field": (str,),
     "preset": (str,),
+    "modulate": (str,),
     "precision": (str,),
     "seconds": (int, float),
     "steps": (int,),
@@ -33,6 +34,7 @@ def fit_nerf(
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     field: str | None = None,
     preset: str | None = None,
+    modulate: str | None = None,
     precision: str | None = None,
     background: str | None = None,
     seconds: float | None = None,
@@ -57,6 +59,8 @@ def fit_nerf(
         field: architecture (hash); docs/architectures.md compares them.
         preset: default (a minute on two cores), or a size of the architecture's own, such as ngp
             and ngp16 of hash.
+        modulate: none, xyz or direction: coordinate-aware modulation of the hidden layers by
+            position, or of the colour network's by viewing direction.
         precision: of the networks: float32, or bf16, which trains faster on processors that
             multiply it and rounds (see docs/ops/mlp.md for what that costs).
         background: white, black, random or R,G,B that pictures are scored over; images with alpha
@@ -66,8 +70,8 @@ def fit_nerf(
         device: where to train; this version trains on the CPU.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
-        config: TOML file with field, preset, precision, background, seconds, steps, seed and
-            downscale, and a table [training].
+        config: TOML file with field, preset, modulate, precision, background, seconds, steps,
+            seed and downscale, and a table [training].
         downscale: box-average the photographs by this factor (1).
         save_every: trained seconds between checkpoints.
         json: write the summary as JSON to this file, or - for stdout.
@@ -78,6 +82,7 @@ def fit_nerf(
     flags = {
         "field": field,
         "preset": preset,
+        "modulate": modulate,
         "precision": precision,
         "background": background,
         "seconds": seconds,
@@ -105,6 +110,7 @@ def fit_image(
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     field: str | None = None,
     preset: str | None = None,
+    modulate: str | None = None,
     precision: str | None = None,
     seconds: float | None = None,
     steps: int | None = None,
@@ -126,6 +132,7 @@ def fit_image(
         output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
         field: architecture (hash); docs/architectures.md compares them.
         preset: default, or a size of the architecture's own.
+        modulate: none or xy: coordinate-aware modulation of the hidden layers by position.
         precision: of the networks: float32, or bf16, which trains faster on processors that
             multiply it and rounds.
         seconds: trained seconds, without loading.
@@ -133,8 +140,8 @@ def fit_image(
         device: where to train; this version trains on the CPU.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
-        config: TOML file with field, preset, precision, seconds, steps, seed and downscale, and a
-            table [training].
+        config: TOML file with field, preset, modulate, precision, seconds, steps, seed and
+            downscale, and a table [training].
         downscale: box-average the picture by this factor (1).
         save_every: trained seconds between checkpoints.
         json: write the summary as JSON to this file, or - for stdout.
@@ -145,6 +152,7 @@ def fit_image(
     flags = {
         "field": field,
         "preset": preset,
+        "modulate": modulate,
         "precision": precision,
         "seconds": seconds,
         "steps": steps,

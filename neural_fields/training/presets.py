@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import TypeVar, get_args
 
 import torch
 
@@ -10,12 +12,19 @@ from neural_fields import architectures
 from neural_fields.architectures import Architecture, Target
 from neural_fields.data.dataset import Dataset
 from neural_fields.data.picture import Picture
+from neural_fields.decoders import Modulate
 from neural_fields.errors import InputError, unknown_value
-from neural_fields.fields import ImageConfig, RadianceConfig, Sampling
+from neural_fields.fields import ImageConfig, ImageField, RadianceConfig, RadianceField, Sampling
+from neural_fields.ops import Precision
 from neural_fields.training.image import ImageOptions
 from neural_fields.training.nerf import NerfOptions
 
 _STEP = 2 * math.sqrt(3) / 1024
+_MODULATIONS = {
+    "xy": Modulate("xy", (32, 32)),
+    "xyz": Modulate("xyz", (16, 16, 16)),
+    "direction": Modulate("direction", (10, 5)),
+}
 
 
 def radiance_setup(
@@ -74,6 +83,32 @@ def image_setup(
         grid_rate=rates.grid,
         final_rate=rates.final,
     )
+
+
+Config = TypeVar("Config", RadianceConfig, ImageConfig)
+
+
+def with_choices(config: Config, precision: str, modulate: str) -> Config:
+    """The configuration with a precision and a modulation (`none` or its coordinates).
+
+    Raises:
+        InputError: a name is unknown, or the architecture cannot be had that way.
+    """
+    if precision not in get_args(Precision):
+        raise InputError(unknown_value("--precision", precision, get_args(Precision)))
+    if modulate not in ("none", *_MODULATIONS):
+        raise InputError(unknown_value("--modulate", modulate, ["none", *_MODULATIONS]))
+    chosen = None if modulate == "none" else _MODULATIONS[modulate]
+    field = RadianceField if isinstance(config, RadianceConfig) else ImageField
+    try:
+        config = replace(config, precision=precision, modulate=chosen)  # type: ignore[arg-type]
+        with torch.device("meta"):
+            field(config, seed=None)
+    except InputError:
+        raise
+    except ValueError as error:  # of an operation, which knows what goes with what
+        raise InputError(f"--field {config.architecture.name}: {error}") from error
+    return config
 
 
 def _architecture(field: str, preset: str) -> type[Architecture]:

@@ -154,10 +154,8 @@ def test_modulation_starts_as_the_normalised_network_or_is_refused(name, picture
     plain, modulated = ImageField(base, seed=2), ImageField(config, seed=2)
     positions = torch.rand(40, 2) * 48
     assert torch.equal(modulated.encoded(positions), plain.encoded(positions))
-    normalized = dataclasses.replace(config, modulate=Modulate("xy", (6, 5)))
-    assert not torch.allclose(
-        ImageField(normalized, 2).encoded(positions), plain.encoded(positions)
-    )
+    normalized = ImageField(dataclasses.replace(config, modulate=Modulate("xy", (6, 5))), seed=2)
+    assert not torch.allclose(normalized.encoded(positions), plain.encoded(positions))
     nf.save(modulated, tmp_path / "a.nf")
     assert load(tmp_path / "a.nf").config == config
 
@@ -207,23 +205,13 @@ def test_a_class_from_outside_is_found_by_its_name(quadratic, picture, tmp_path,
 
     assert "quadratic" in architectures.names()
     out = tmp_path / "a.nf"
-    arguments = [
-        "fit",
-        "image",
-        str(picture),
-        "-o",
-        str(out),
-        "--field",
-        "quadratic",
-        "--steps",
-        "30",
-    ]
-    assert run(arguments) == 0
+    arguments = ["fit", "image", str(picture), "-o", str(out), "--steps=30", "--field"]
+    assert run([*arguments, "quadratic"]) == 0
     assert load(out).architecture == "quadratic"
     assert run(["info", str(out)]) == 0
     assert "quadratic" in capsys.readouterr().out
     assert run(["render", str(out), "-o", str(tmp_path / "a.png")]) == 0
-    assert run([*arguments[:-3], "quadratc", "--steps", "30"]) == 2
+    assert run([*arguments, "quadratc"]) == 2
     assert "did you mean quadratic?" in capsys.readouterr().err
 
 
@@ -254,6 +242,5 @@ def test_published_numbers_of_parameters():
     assert n_params(vm) == 17_346_032 - 6_272  # PVD's without its colour head
     assert n_params(voxels) == 1 * 28 * 128**3
     assert n_params(ffn) == 263_683  # FFN of CAM's images
-    assert n_params(nerf) == 595_844 - (283 * 128 + 128) - (
-        128 * 3 + 3
-    )  # without its colour branch
+    color_branch = (283 * 128 + 128) + (128 * 3 + 3)
+    assert n_params(nerf) == 595_844 - color_branch
