@@ -198,5 +198,5 @@ def test_wrong_directions_are_refused():
     x, grid = torch.rand(5, 2), torch.rand(16, 4)
     with pytest.raises(ValueError, match=r"^voxels: directions needs shape \[5, 3\], got \[4, 3\]"):
         ops.voxels(x, grid, spec, torch.rand(4, 3))
-    with pytest.raises(TypeError, match="^voxels: directions needs torch.float32 like the first"):
+    with pytest.raises(TypeError, match=r"^voxels: directions needs torch\.float32 like the first"):
         ops.voxels(x, grid, spec, torch.rand(5, 3, dtype=torch.float64))
