@@ -26,6 +26,9 @@ _MODULES = {
     "composite": "ops.bench_composite",
     "adam": "ops.bench_adam",
     "occupancy": "ops.bench_occupancy",
+    "tensor_planes": "ops.bench_tensor_planes",
+    "voxels": "ops.bench_voxels",
+    "modulate": "ops.bench_modulate",
 }
 _OPTIONAL = ("torch_compile", "drjit")  # what a machine may be unable to run
 

@@ -115,17 +115,17 @@ void lattice_positions(const LatticeGrid& grid, const T* positions, std::int64_t
   });
 }
 
-// Adds weight * gradient to the corners' vertices in the layers [begin, end) of the last axis.
-template <class N, int D, class T>
-NF_INLINE void lattice_add(const LatticeGrid& grid, const LatticeCorners<D, N>& corners, const T* g, const bool side[2], T* grad) {
-  for_packs(grid.n_channels, [&](auto width, int c) {
+// Adds weight * gradient to the corners on one side of the last axis. Not inlined: of several copies,
+// some may fuse a product and its sum and others not, and which runs depends on the slabs.
+template <int D, class T>
+NF_NOINLINE void lattice_add(int n_channels, const std::int64_t* first, const T* weight, const T* NF_RESTRICT g, T* grad) {
+  for_packs(n_channels, [&](auto width, int c) {
     constexpr int W = width;
     const Pack<T, W> factor = pack_load<T, W>(g + c);
     NF_UNROLL
-    for (int k = 0; k < corners.count; ++k) {
-      if (!side[k >> (D - 1)]) continue;
-      T* const number = grad + corners.first[k] + c;
-      pack_store<T, W>(number, pack_load<T, W>(number) + result_of(corners.weight[k]) * factor);
+    for (int k = 0; k < (1 << (D - 1)); ++k) {
+      T* const number = grad + first[k] + c;
+      pack_store<T, W>(number, pack_load<T, W>(number) + weight[k] * factor);
     }
   });
 }
@@ -152,8 +152,12 @@ void lattice_scatter(const LatticeGrid& grid, const T* positions, std::int64_t n
           LatticeSide<N> sides[D];
           const LatticeCorners<D, N> corners = lattice_corners<N, D>(grid, tile, i, tangents, sides);
           const std::int64_t lower = tile.lower[D - 1][i], upper = lower + 1 == n_layers ? 0 : lower + 1;
-          const bool side[2] = {lower >= begin && lower < end, upper >= begin && upper < end};
-          lattice_add<N, D, T>(grid, corners, gradient(tile.point[i], scratch), side, grad);
+          const T* const g = gradient(tile.point[i], scratch);
+          constexpr int half = 1 << (D - 1);
+          T weight[2 * half];
+          for (int k = 0; k < 2 * half; ++k) weight[k] = result_of(corners.weight[k]);
+          if (lower >= begin && lower < end) lattice_add<D>(grid.n_channels, corners.first, weight, g, grad);
+          if (upper >= begin && upper < end) lattice_add<D>(grid.n_channels, corners.first + half, weight + half, g, grad);
         });
       };
       if (begin == end) return;

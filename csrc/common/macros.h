@@ -46,6 +46,15 @@
 #define NF_INLINE inline
 #endif
 
+// One copy of a function, so that its rounding does not depend on where it is called.
+#if defined(__clang__)
+#define NF_NOINLINE __attribute__((noinline))
+#elif defined(__GNUC__)
+#define NF_NOINLINE __attribute__((noinline, noclone))
+#else
+#define NF_NOINLINE
+#endif
+
 // A hint that memory will be read or written soon.
 #if defined(__GNUC__) && !defined(__CUDACC__)
 #define NF_PREFETCH(address) __builtin_prefetch(address)

@@ -44,6 +44,10 @@ SH = "ops/spherical_harmonics/spherical_harmonics.h"
 TRIG = "common/trig.h"
 COMPOSITE = "ops/composite/composite.h"
 MARCH = "ops/march/march.h"
+LATTICE = "common/lattice.h"
+PLANES = "ops/tensor_planes/tensor_planes.h"
+VOXELS = "ops/voxels/voxels.h"
+MODULATE = "ops/modulate/modulate.h"
 
 MUTATIONS = [
     Mutation("hash_grid", GRID_SHAPE, "2654435761u", "2654435769u", "test_golden_hashes"),
@@ -100,6 +104,58 @@ MUTATIONS = [
     ),
     Mutation("march", MARCH, "= ceilf(", "= 1.0f + ceilf(", "test_equals_the_march"),
     Mutation("march", MARCH, "== least ? whole", ">= least ? whole", "test_skips_end"),
+    Mutation(
+        "tensor_planes", LATTICE, "resolution : resolution - 1", "resolution : resolution", VALUES
+    ),
+    Mutation(
+        "tensor_planes",
+        LATTICE,
+        "lane_min(position, broadcast<L>(scale - 1))",
+        "position",
+        "test_both_ends",
+    ),
+    Mutation("tensor_planes", LATTICE, "inside * scale", "one * scale", "test_positions_outside"),
+    Mutation("tensor_planes", LATTICE, "6 - 12 * t", "6 + 12 * t", SECOND),
+    Mutation("tensor_planes", LATTICE, "s.tangent * v.value +", "s.tangent * v.value -", SECOND),
+    Mutation(
+        "tensor_planes",
+        PLANES,
+        "first.slope[side] * second.weight",
+        "first.slope[side] + second.weight",
+        FIRST,
+    ),
+    Mutation("tensor_planes", PLANES, "if (k != one) grad", "if (k < one) grad", FIRST),
+    Mutation(
+        "tensor_planes",
+        "ops/tensor_planes/tensor_planes.cpp",
+        "slab.row_begin > 0 ? slab.row_begin - 1 : 0",
+        "slab.row_begin",
+        "test_gradients_of_many",
+    ),
+    Mutation("voxels", "common/lattice_grid.h", "stride *= grid", "stride += grid", "test_x_is"),
+    Mutation("voxels", "common/lattice_grid.h", "d != axis", "d > axis", FIRST),
+    Mutation(
+        "voxels", VOXELS, "channels[1 + c * k + j]", "channels[1 + j * 3 + c]", "test_colors_are"
+    ),
+    Mutation("voxels", VOXELS, "row[1 + c] * basis[j]", "row[1 + c]", FIRST),
+    Mutation(
+        "voxels",
+        "common/lattice_loops.h",
+        "begin > 0 ? begin - 1 : 0",
+        "begin",
+        "test_gradients_of_many",
+    ),
+    Mutation("modulate", MODULATE, "T(1e-5)", "T(1e-3)", "test_modulate_equals"),
+    Mutation(
+        "modulate", MODULATE, "s.rate * mean_product", "mean_product", "test_first_derivatives_of"
+    ),
+    Mutation(
+        "modulate",
+        "ops/modulate/modulate.cpp",
+        "args.grad_scale[i] = product",
+        "args.grad_scale[i] = sum",
+        "test_gradients_have",
+    ),
 ]
 
 # Runs jobs of (core, log, pytest's arguments) and prints their exit statuses. What takes long to
