@@ -177,7 +177,7 @@ Layer = tuple[Tensor, ...]  # its input; of a hidden one y, and what its backwar
 def forward(network: Network, piece: Piece, matrices: list[Tensor]) -> tuple[Tensor, list[Layer]]:
     """The output, and what the backward needs of every layer."""
     x, scale, shift = piece
-    saved = list[Layer]()
+    saved: list[Layer] = []
     for layer, matrix in enumerate(matrices[:-1]):
         v = z = F.linear(x, matrix)
         normal: Layer = ()
@@ -195,7 +195,7 @@ def backward(
     network: Network, grad: Tensor, saved: list[Layer], scale: Tensor, matrices: list[Tensor]
 ) -> list[Tensor]:
     """Gradients of inputs and matrices, written out: as fast as autograd's, no graph."""
-    gradients = list[Tensor]()
+    gradients: list[Tensor] = []
     for layer in reversed(range(len(matrices))):
         gradients.append(grad.t() @ saved[layer][0])
         grad = grad @ matrices[layer]
