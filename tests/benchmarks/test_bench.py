@@ -12,6 +12,7 @@ from neural_fields.benchmarks import bench, limits
 from neural_fields.benchmarks.batch import stored_batch
 from neural_fields.benchmarks.bench_radiance import cases as radiance_cases
 from neural_fields.benchmarks.case import QUICK
+from neural_fields.benchmarks.ops import bench_mlp
 from neural_fields.benchmarks.ops.bench_hash_grid import lines_per_point
 from neural_fields.benchmarks.timing import Timing, compare, ratio
 from neural_fields.benchmarks.torch_baseline import Grid
@@ -33,7 +34,9 @@ EXPECTED = {
     },
     "mlp": {
         "mlp.forward.f32", "mlp.backward.f32", "mlp.second.f32", "mlp.forward.bf16",
-        "mlp.backward.bf16",
+        "mlp.backward.bf16", "mlp.forward.f32:sine-256", "mlp.backward.f32:sine-256",
+        "mlp.forward.f32:cam-relu-128", "mlp.backward.f32:cam-relu-128",
+        "mlp.forward.bf16:relu-256", "mlp.backward.bf16:relu-256",
     },
     "spherical_harmonics": {"spherical_harmonics.forward.f32", "spherical_harmonics.backward.f32"},
     "frequency": {"frequency.forward.f32", "frequency.backward.f32"},
@@ -78,7 +81,7 @@ def test_every_operation_has_rows():
 
 
 def test_one_row_alone():
-    assert [row.name for row in bench.run(["mlp.forward.f32"], quick=True)] == ["mlp.forward.f32"]
+    assert [row.name for row in bench.run(["mlp.second.f32"], quick=True)] == ["mlp.second.f32"]
 
 
 @pytest.mark.parametrize("name", ["nothing", "mlp.sideways"])
@@ -144,3 +147,18 @@ def test_ratio_is_paired():
     assert slower.median == 6
     assert faster.quartiles == (1.5, 6)
     assert Timing((1.0,)).quartiles == (1, 1)
+
+
+@pytest.mark.parametrize("network", [bench_mlp.DEFAULT, *bench_mlp.NETWORKS[:7]])
+def test_both_sides_compute_the_same_network(network):
+    arms = bench_mlp._Bench(QUICK, network)
+    case = arms.forward()
+    case.ours()
+    torch.testing.assert_close(arms.output, case.eager(), rtol=1e-4, atol=1e-4)
+    arms.backward().ours()
+    *gradients, grad_inputs = zip(*arms.backward().eager(), strict=True)
+    torch.testing.assert_close(arms.grad_inputs, torch.cat(grad_inputs), rtol=1e-3, atol=1e-3)
+    matrices = [sum(pieces) for pieces in gradients if pieces[0].dim() == 2]
+    flat = torch.cat([matrix.flatten() for matrix in reversed(matrices)])
+    scale = flat.abs().max().item()
+    torch.testing.assert_close(arms.grad_params, flat, rtol=1e-3, atol=1e-4 * scale)

@@ -427,6 +427,8 @@ def test_density_equals_the_operations(name, n, any_isa):
         ({"color": ops.MlpSpec((31, 64, 3))}, r"features \+ 16"),
         ({"color": ops.MlpSpec((32, 64, 4))}, "needs 3 outputs"),
         ({"density": ops.MlpSpec((32, 64, 16), precision="bf16")}, "the same precision"),
+        ({"density": ops.MlpSpec((32, 64, 16), hidden="sine")}, "hidden layers need none, relu"),
+        ({"color": ops.MlpSpec((32, 64, 3), normalize=True)}, "and no normalize"),
     ],
 )
 def test_fields_without_a_fused_form_are_refused(parts, message):

@@ -40,6 +40,7 @@ GRID = "ops/hash_grid/hash_grid.h"
 GRID_SHAPE = "ops/hash_grid/shape.cpp"
 GRID_TILE = "ops/hash_grid/tile.h"
 MLP = "ops/mlp/mlp.h"
+ROWS = "ops/mlp/epilogue.h"
 SH = "ops/spherical_harmonics/spherical_harmonics.h"
 TRIG = "common/trig.h"
 COMPOSITE = "ops/composite/composite.h"
@@ -63,10 +64,44 @@ MUTATIONS = [
     Mutation("mlp", MLP, "select(y > zero, one, zero)", "select(y > zero, one, one)", FIRST),
     Mutation("mlp", MLP, "y * (1 - y) * (1 - 2 * y)", "y * (1 - y) * (1 - y)", SECOND),
     Mutation("mlp", MLP, "lane_log<L>(1 + ", "lane_log<L>(2 + ", VALUES),
-    Mutation(
-        "mlp", "ops/mlp/mlp.cpp", "l - 1, adjoint_z, row, x", "l - 1, adjoint_u, row, x", SECOND
-    ),
+    Mutation("mlp", "ops/mlp/mlp.cpp", "l - 1, of_z, row, x", "l - 1, of_u, row, x", SECOND),
     Mutation("mlp", "ops/mlp/tile.h", "+= number(delta[", "-= number(delta[", FIRST),
+    Mutation("mlp", ROWS, "rate + omega * magnitude", "rate", FIRST),
+    Mutation("mlp", ROWS, "2 * omega * sign", "omega * sign", SECOND),
+    Mutation("mlp", ROWS, "- sine * (phase", "+ sine * (phase", SECOND),
+    Mutation(
+        "mlp", ROWS, "l == 1 ? shape.first_omega", "l == 2 ? shape.first_omega", "test_the_first"
+    ),
+    Mutation(
+        "mlp",
+        ROWS,
+        "finer_detached) return {rate * v, rate",
+        "finer_detached) return {rate * v, 2 * rate",
+        "test_detached_finer",
+    ),
+    Mutation("mlp", ROWS, "by_b = twice * b - omega", "by_b = twice * b + omega", FIRST),
+    Mutation("mlp", ROWS, "+ twice * h.re * w.im", "", SECOND),
+    Mutation(
+        "mlp",
+        ROWS,
+        "squares.total() / width +",
+        "squares.total() / (width - 1) +",
+        "test_rows_are_normalised",
+    ),
+    Mutation("mlp", ROWS, "row.m + i) * slope", "row.m + i) * 0", FIRST),
+    Mutation(
+        "mlp", ROWS, "of_scale.add(of_v * lane", "of_scale.add(lane", "test_gradients_of_scale"
+    ),
+    Mutation(
+        "mlp",
+        ROWS,
+        "+ of_p.scale * lane_load<L>(change",
+        "- of_p.scale * lane_load<L>(change",
+        SECOND,
+    ),
+    Mutation("mlp", ROWS, "+ row.scale_tangent * of_w", "", SECOND),
+    Mutation("mlp", TRIG, "k * 9.67502593994140625e-4f", "k * 9.675e-4f", "test_sine_of_large"),
+    Mutation("mlp", TRIG, "(kCosine ? 1 : 0)", "0", "test_sine_of_large"),
     Mutation("mlp", "common/bf16.h", "(bits >> 16 & 1u)", "0u", "test_bf16_rounds_as_torch"),
     Mutation("mlp", "common/bf16.h", "sum += second *", "sum += first *", "test_bf16_equals"),
     Mutation(

@@ -1,6 +1,7 @@
 """Small fully connected networks."""
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -111,7 +112,7 @@ def test_hidden_activations_are_kept_for_gradients_only(monkeypatch):
     assert kept == [True, False]
 
 
-@pytest.mark.parametrize("hidden", ["none", "relu", "softplus", "sigmoid"])
+@pytest.mark.parametrize("hidden", ["none", "relu", "softplus", "sigmoid", "sine", "finer"])
 def test_nan_is_not_lost(hidden, any_isa):
     spec = ops.MlpSpec((2, 8, 1), hidden=hidden)
     x = torch.tensor([[float("nan"), 1.0], [0.5, 1.0]])
@@ -147,12 +148,208 @@ def test_gradient_of_params_is_final():
         ({"widths": (3, 600)}, ValueError, "widths need 1 to 512, got 600 at position 1"),
         ({"widths": (3, 0)}, ValueError, "widths need 1 to 512, got 0"),
         ({"widths": (3, 4), "hidden": "tanh"}, ValueError, "needs none, relu, .* got 'tanh'"),
+        ({"widths": (3, 4), "output": "sine"}, ValueError, "output's activation needs none, relu"),
+        ({"widths": (3, 5, 4), "hidden": "gabor"}, ValueError, "even hidden widths .*got 5 at pos"),
+        ({"widths": (3, 4), "omega": math.inf}, ValueError, "omega needs a finite number, got inf"),
+        (
+            {"widths": (3, 4), "normalize": True, "precision": "bf16"},
+            ValueError,
+            "sine, finer, gabor and normalize need precision float32, got bf16",
+        ),
         ({"widths": (3, 4), "beta": 0.0}, ValueError, "beta needs a positive number, got 0"),
     ],
 )
 def test_wrong_specs_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         ops.MlpSpec(**options)
+
+
+# ---- waves ---------------------------------------------------------------------------------------
+
+ONE = torch.ones(1)
+
+
+def one_wave(x, hidden, **options):
+    """hidden(x) of a column, through a network of one neuron."""
+    spec = ops.MlpSpec((1, 1, 1), hidden=hidden, **options)
+    return ops.mlp(x[:, None], ONE.repeat(2).to(x.dtype), spec)[:, 0]
+
+
+@pytest.mark.parametrize("magnitude", [1.0, 100.0, 1e4])
+def test_sine_of_large_phases(magnitude, any_isa):
+    z = torch.linspace(-magnitude, magnitude, 20001).requires_grad_()
+    values = one_wave(z, "sine", omega=1.0)
+    values.sum().backward()
+    exact = z.detach().double()
+    assert (values - exact.sin()).abs().max() <= tolerances.SINE_FLOAT32
+    assert (z.grad - exact.cos()).abs().max() <= tolerances.SINE_FLOAT32
+
+
+def test_sine_of_huge_phases_stays_bounded(any_isa):
+    z = torch.logspace(4, 38, 1000)
+    assert one_wave(torch.cat([z, -z]), "sine").abs().max() <= 1.0 + 1e-5
+    assert one_wave(torch.tensor([math.inf, -math.inf]), "sine").isnan().all()
+
+
+def test_detached_finer_has_the_values_of_finer_and_a_smaller_slope():
+    spec = ops.MlpSpec((2, 16, 16, 3), hidden="finer", omega=3.0, biases=True)
+    detached = dataclasses.replace(spec, hidden="finer-detached")
+    case = make_case("", (2, 16, 16, 3), hidden="finer-detached", omega=3.0, biases=True)
+    inputs = case.make(40, torch.float64)
+    assert torch.equal(ops.mlp(*inputs, spec), ops.mlp(*inputs, detached))
+    expected = derivatives(case.reference, inputs, (0,))
+    assert_near(derivatives(case.function, inputs, (0,)), expected, tolerances.FLOAT64)
+    z = torch.tensor([2.0], dtype=torch.float64, requires_grad=True)
+    (exact,) = torch.autograd.grad(one_wave(z, "finer", omega=0.1), z)
+    (smaller,) = torch.autograd.grad(one_wave(z, "finer-detached", omega=0.1), z)
+    assert exact.item() == pytest.approx(0.5 * math.cos(0.6))  # (2 |z| + 1) omega
+    assert smaller.item() == pytest.approx(0.3 * math.cos(0.6))  # (|z| + 1) omega
+
+
+def test_gabor_is_the_complex_wavelet():
+    spec = ops.MlpSpec((2, 2, 2), hidden="gabor", omega=5.0, gabor_scale=2.0)
+    params = torch.eye(2).repeat(2, 1).flatten()
+    a, b = torch.rand(2, 100) - 0.5
+    z = torch.complex(a, b)
+    expected = torch.exp(5j * z - (2 * z.abs()) ** 2)
+    actual = torch.complex(*ops.mlp(torch.stack([a, b], 1), params, spec).unbind(1))
+    torch.testing.assert_close(actual, expected)
+
+
+def test_the_first_layer_has_its_own_omega():
+    x = torch.rand(50, 2)
+    spec = ops.MlpSpec((2, 8, 8, 1), hidden="sine", omega=2.0, first_omega=7.0)
+    params = torch.randn(spec.n_params)
+    first, second, last = torch.split(params, [16, 64, 8])
+    h = torch.sin(7.0 * x @ first.view(8, 2).T)
+    h = torch.sin(2.0 * h @ second.view(8, 8).T)
+    torch.testing.assert_close(ops.mlp(x, params, spec), h @ last.view(1, 8).T)
+
+
+def test_activations_of_siren_keep_their_statistics():
+    """Sitzmann et al. 2020, theorem 1.8: preactivations stay near N(0, 1), sines near arcsine."""
+    n, width, n_hidden, omega = 4000, 256, 8, 30.0
+    generator = torch.Generator().manual_seed(0)
+    bounds = [1 / 2, *[math.sqrt(6 / width) / omega] * (n_hidden - 1)]
+    widths = (2, *[width] * n_hidden)
+    params = [
+        (torch.rand(n_in * n_out, generator=generator) * 2 - 1) * bound
+        for (n_in, n_out), bound in zip(itertools.pairwise(widths), bounds, strict=True)
+    ]
+    x = torch.rand(n, 2, generator=generator) * 2 - 1
+    for depth in range(1, n_hidden + 1):
+        below = ops.MlpSpec(widths[: depth + 1], hidden="sine", omega=omega)
+        z = omega * ops.mlp(x, torch.cat(params[:depth]), below)
+        spec = ops.MlpSpec((*below.widths, width), hidden="sine", omega=omega)
+        y = ops.mlp(x, torch.cat([*params[:depth], torch.eye(width).flatten()]), spec)
+        if depth == 1:  # many turns: an arcsine distribution
+            assert y.std().item() == pytest.approx(math.sqrt(0.5), abs=0.02)
+            assert y.flatten()[:100_000].quantile(0.75).item() == pytest.approx(0.707, abs=0.03)
+        else:  # the sine of N(0, s^2) has the variance (1 - exp(-2 s^2)) / 2
+            assert z.std().item() == pytest.approx(0.95, abs=0.1)
+            variance = -math.expm1(-2 * z.var().item()) / 2
+            assert y.std().item() == pytest.approx(math.sqrt(variance), abs=0.02)
+
+
+def test_sine_works_at_all_widths():
+    for widths in [(2, 512, 512, 3), (1, 1, 1), (5, 100, 3, 7)]:
+        case = cam("", widths, hidden="sine", normalize=widths[1] > 1)
+        inputs = case.make(100)
+        expected = derivatives(case.reference, [t.double() for t in inputs])
+        assert_near(derivatives(case.function, inputs), expected, tolerances.MLP_FLOAT32)
+
+
+# ---- normalisation, scale and shift --------------------------------------------------------------
+
+
+def ones_and_zeros(n, spec):
+    return torch.ones(n, spec.n_hidden_layers), torch.zeros(n, spec.n_hidden_layers)
+
+
+def rows_of(n, width, seed=0):
+    """Rows that unit matrices take for products, and the parameters of such a network."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, width, generator=generator), torch.eye(width).flatten().repeat(2)
+
+
+@pytest.mark.parametrize("hidden", ["relu", "sine", "finer", "gabor"])
+def test_scale_one_and_shift_zero_change_no_bit(hidden, any_isa):
+    spec = ops.MlpSpec((5, 18, 32, 3), hidden=hidden, biases=True, normalize=False)
+    x, params = torch.rand(40, 5), torch.randn(spec.n_params) * 0.3
+    assert torch.equal(
+        ops.mlp(x, params, spec, *ones_and_zeros(40, spec)), ops.mlp(x, params, spec)
+    )
+    normalized = dataclasses.replace(spec, normalize=True)
+    modulated = ops.mlp(x, params, normalized, *ones_and_zeros(40, spec))
+    assert torch.equal(modulated, ops.mlp(x, params, normalized))
+
+
+@pytest.mark.parametrize("width", [7, 64, 100])
+def test_rows_are_normalised(width, any_isa):
+    rows, params = rows_of(30, width)
+    spec = ops.MlpSpec((width,) * 3, hidden="none", normalize=True)
+    normal = ops.mlp(3 * rows + 2, params, spec)
+    torch.testing.assert_close(normal.mean(1), torch.zeros(30), rtol=0, atol=1e-6)
+    torch.testing.assert_close(normal.var(1, correction=0), torch.ones(30), rtol=1e-4, atol=0)
+    expected = torch.nn.functional.layer_norm(3 * rows + 2, (width,))
+    torch.testing.assert_close(normal, expected, rtol=0, atol=1e-6)
+    changed = ops.mlp(40 * rows - 7, params, spec)  # a row's mean and size do not matter
+    torch.testing.assert_close(changed, normal, rtol=0, atol=2e-5)
+
+
+def test_chunks_are_as_the_whole(any_isa):
+    case = cam("", (6, 35, 64, 3), hidden="sine", normalize=True, biases=True)
+    x, params, scale, shift = case.make(1000)
+    whole = case.function(x, params, scale, shift)
+    bounds = [0, 1, 96, 400, 777, 1000]
+    parts = [
+        case.function(x[a:b], params, scale[a:b], shift[a:b]) for a, b in itertools.pairwise(bounds)
+    ]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_gradients_of_scale_and_shift_have_closed_forms():
+    rows, params = rows_of(50, 20)
+    rows, params = rows.double(), params.double()
+    spec = ops.MlpSpec((20, 20, 20), hidden="sine", normalize=True)
+    scale, shift = (torch.rand(2, 50, 1, dtype=torch.float64) + 0.5).requires_grad_().unbind()
+    weights = torch.rand(50, 20, dtype=torch.float64)
+    loss = (ops.mlp(rows, params, spec, scale, shift) * weights).sum()
+    of_scale, of_shift = torch.autograd.grad(loss, [scale, shift])
+    normal = torch.nn.functional.layer_norm(rows, (20,))
+    slope = (scale * normal + shift).cos() * weights
+    torch.testing.assert_close(of_scale, (slope * normal).sum(1, keepdim=True))
+    torch.testing.assert_close(of_shift, slope.sum(1, keepdim=True))
+
+
+def test_normals_through_a_modulated_field():
+    """Scale and shift that depend on the position take part in its gradient, and in that's."""
+    case = cam("", (3, 16, 16, 1), hidden="softplus", normalize=True, biases=True)
+    x, params, _, _ = case.make(20, torch.float64)
+    factors = torch.rand(3, 2, dtype=torch.float64)
+
+    def slope(function, x, params, factors):
+        x = x.detach().requires_grad_()
+        distance = function(x, params, 1 + x @ factors, (x @ factors).sin())
+        (normal,) = torch.autograd.grad(distance.sum(), x, create_graph=True)
+        leaves = [params, factors]
+        return torch.autograd.grad((normal.norm(dim=1) - 1).pow(2).sum(), leaves)
+
+    leaves = (params.requires_grad_(), factors.requires_grad_())
+    expected = slope(case.reference, x, *leaves)
+    assert_near(slope(case.function, x, *leaves), expected, tolerances.FLOAT64)
+
+
+def test_scale_and_shift_come_together():
+    spec = ops.MlpSpec((3, 8, 2))
+    x, params = torch.rand(4, 3), torch.rand(spec.n_params)
+    scale, shift = ones_and_zeros(4, spec)
+    for modulation in [(scale, None), (None, shift)]:
+        with pytest.raises(ValueError, match=r"^mlp: scale and shift need to come together"):
+            ops.mlp(x, params, spec, *modulation)
+    bf16 = dataclasses.replace(spec, precision="bf16")
+    with pytest.raises(ValueError, match=r"^mlp: scale and shift need precision float32, got bf16"):
+        ops.mlp(x, params, bf16, scale, shift)
 
 
 # ---- bfloat16 ------------------------------------------------------------------------------------
