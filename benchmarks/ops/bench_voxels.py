@@ -53,12 +53,14 @@ class _Bench:
             _core.voxels_backward_grid(self.shape, grad_output, positions, None, self.grad)
 
         def bags() -> None:
-            for piece in positions.split(PIECE_SAMPLES):
+            for piece in torch.split(positions, PIECE_SAMPLES):
                 self._bag(*corners(piece, self.spec.resolution))
 
         def bags_both() -> None:
             pairs = zip(
-                positions.split(PIECE_SAMPLES), grad_output.split(PIECE_SAMPLES), strict=True
+                torch.split(positions, PIECE_SAMPLES),
+                torch.split(grad_output, PIECE_SAMPLES),
+                strict=True,
             )
             for piece, grad in pairs:
                 index, weight = corners(piece, self.spec.resolution)
