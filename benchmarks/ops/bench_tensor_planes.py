@@ -76,7 +76,6 @@ class _Bench:
             "M points/s",
             ours=self.forward_backward,
             eager=self.grid_sample_backward,
-            compiled=torch.compile(self.grid_sample_backward),
             bar=_BAR,
         )
 

@@ -86,7 +86,6 @@ class _Bench:
                 "M points/s",
                 ours=ours,
                 eager=eager,
-                compiled=torch.compile(grid_sample) if what == "grid-sample" else None,
                 limit=self._limit if kind == "forward" else None,
                 bar=_BAR if what == "grid-sample" else None,
             )
