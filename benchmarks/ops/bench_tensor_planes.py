@@ -58,7 +58,9 @@ class _Bench:
             len(self.positions),
             "M points/s",
             ours=self.forward,
-            eager=lambda: [self.bags(piece) for piece in self.positions.split(PIECE_SAMPLES)],
+            eager=lambda: [
+                self.bags(piece) for piece in torch.split(self.positions, PIECE_SAMPLES)
+            ],
             limit=self.limit,
         )
         yield Case(
@@ -74,7 +76,6 @@ class _Bench:
             "M points/s",
             ours=self.forward_backward,
             eager=self.grid_sample_backward,
-            compiled=torch.compile(self.grid_sample_backward),
             bar=_BAR,
         )
 
@@ -115,14 +116,16 @@ class _Bench:
 
     def bags_backward(self) -> None:
         pieces = zip(
-            self.positions.split(PIECE_SAMPLES), self.grad_output.split(PIECE_SAMPLES), strict=True
+            torch.split(self.positions, PIECE_SAMPLES),
+            torch.split(self.grad_output, PIECE_SAMPLES),
+            strict=True,
         )
         for positions, grad_output in pieces:
             terms = zip(
                 self.spec.terms,
                 self.factors,
                 self.grads,
-                grad_output.split(self.spec.rank, 1),
+                torch.split(grad_output, self.spec.rank, 1),
                 strict=True,
             )
             for term, factors, grads, grad in terms:

@@ -53,12 +53,14 @@ class _Bench:
             _core.voxels_backward_grid(self.shape, grad_output, positions, None, self.grad)
 
         def bags() -> None:
-            for piece in positions.split(PIECE_SAMPLES):
+            for piece in torch.split(positions, PIECE_SAMPLES):
                 self._bag(*corners(piece, self.spec.resolution))
 
         def bags_both() -> None:
             pairs = zip(
-                positions.split(PIECE_SAMPLES), grad_output.split(PIECE_SAMPLES), strict=True
+                torch.split(positions, PIECE_SAMPLES),
+                torch.split(grad_output, PIECE_SAMPLES),
+                strict=True,
             )
             for piece, grad in pairs:
                 index, weight = corners(piece, self.spec.resolution)
@@ -84,7 +86,6 @@ class _Bench:
                 "M points/s",
                 ours=ours,
                 eager=eager,
-                compiled=torch.compile(grid_sample) if what == "grid-sample" else None,
                 limit=self._limit if kind == "forward" else None,
                 bar=_BAR if what == "grid-sample" else None,
             )

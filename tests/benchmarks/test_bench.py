@@ -43,6 +43,15 @@ EXPECTED = {
     "composite": {"composite.forward.f32", "composite.backward.f32"},
     "adam": {"adam.forward.f32", "adam.forward.f32:sparse"},
     "occupancy": {"occupancy.forward.f32"},
+    "tensor_planes": {
+        "tensor_planes.forward.f32:vm48", "tensor_planes.backward.f32:vm48-with-forward",
+        "tensor_planes.backward.f32:vm48-grid-sample",
+    },
+    "voxels": {
+        "voxels.forward.f32", "voxels.forward.f32:rays", "voxels.backward.f32:with-forward",
+        "voxels.backward.f32:rays-grid-sample",
+    },
+    "modulate": {"modulate.forward.f32", "modulate.backward.f32"},
 }  # fmt: skip
 
 

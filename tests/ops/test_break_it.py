@@ -142,13 +142,6 @@ MUTATIONS = [
     Mutation(
         "tensor_planes", LATTICE, "resolution : resolution - 1", "resolution : resolution", VALUES
     ),
-    Mutation(
-        "tensor_planes",
-        LATTICE,
-        "lane_min(position, broadcast<L>(scale - 1))",
-        "position",
-        "test_both_ends",
-    ),
     Mutation("tensor_planes", LATTICE, "inside * scale", "one * scale", "test_positions_outside"),
     Mutation("tensor_planes", LATTICE, "6 - 12 * t", "6 + 12 * t", SECOND),
     Mutation("tensor_planes", LATTICE, "s.tangent * v.value +", "s.tangent * v.value -", SECOND),
