@@ -35,7 +35,7 @@ class Wire(Architecture):
     first_omega: float = 20.0
     omega: float = 10.0
     scale: float = 10.0
-    hidden: tuple[int, ...] = (90, 90, 90, 90)
+    hidden: tuple[int, ...] = (70, 70, 70, 70)
 
     name = "wire"
     summary = "a complex Gabor wavelet network: sharp in space and frequency"
@@ -46,7 +46,7 @@ class Wire(Architecture):
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Wire:
-        """As many real numbers per layer as the sine networks have half of: widths / sqrt(2)."""
+        """Complex widths: a layer costs as much as a real one of twice the width."""
         return cls(hidden=(181, 181, 181)) if target.kind == "image" else cls()
 
     @classmethod

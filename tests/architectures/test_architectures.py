@@ -1,6 +1,7 @@
 """What holds for every architecture, found by name: a new one is part of these tests by itself."""
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -19,6 +20,7 @@ from neural_fields.fields import (
     Samples,
 )
 from neural_fields.fields.load import build_field, field_tensors, load
+from neural_fields.ops import MlpSpec
 
 NAMES = architectures.names()
 SMALL = Target("image", 2, 32), Target("radiance", 3, 32)
@@ -132,13 +134,14 @@ def test_radiance_fields_answer_their_levels(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_default_radiance_fields_cost_at_most_70k_multiply_adds(name):
-    """Matrices of networks, once each; a parameter of a grid costs less than one."""
+    """Matrices of networks; what a grid's look-up costs is memory's to say."""
     config = RadianceConfig(architecture=sized(name, Target("radiance", 3, 512)))
     with torch.device("meta"):
         field = RadianceField(config, seed=None)
-    grids = {f"trunk.{grid}" for grid in field.trunk.grids}
-    networks = [p.numel() for key, p in field.named_parameters() if key not in grids]
-    assert sum(networks) <= 70_000
+    specs = [part.spec for part in field.modules() if isinstance(getattr(part, "spec", 0), MlpSpec)]
+    cost = sum(a * b for spec in specs for a, b in itertools.pairwise(spec.widths))
+    assert cost <= 70_000
+    assert cost > 0 or name == "voxels"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -153,7 +156,10 @@ def test_modulation_starts_as_the_normalised_network_or_is_refused(name, picture
         return
     plain, modulated = ImageField(base, seed=2), ImageField(config, seed=2)
     positions = torch.rand(40, 2) * 48
-    assert torch.equal(modulated.encoded(positions), plain.encoded(positions))
+    # Weights of interpolated ones sum to 1 but for rounding.
+    torch.testing.assert_close(
+        modulated.encoded(positions), plain.encoded(positions), rtol=1e-4, atol=1e-5
+    )
     normalized = ImageField(dataclasses.replace(config, modulate=Modulate("xy", (6, 5))), seed=2)
     assert not torch.allclose(normalized.encoded(positions), plain.encoded(positions))
     nf.save(modulated, tmp_path / "a.nf")
