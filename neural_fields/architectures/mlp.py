@@ -18,7 +18,7 @@ from neural_fields.architectures import (
     Trunk,
     register,
 )
-from neural_fields.architectures._network import draw_uniform, linear_bound
+from neural_fields.architectures._network import draw_uniform, relu_bound
 from neural_fields.decoders import Mlp as Network
 from neural_fields.ops import MlpSpec, frequency, mlp
 
@@ -80,10 +80,10 @@ class MlpTrunk(Trunk):
         self.n_modulated = 0 if before else len(after)
 
     def reset(self, generator: torch.Generator) -> None:
-        """As `torch.nn.Linear`."""
+        """Matrices as He et al. have them for relu."""
         for network in (self.first, self.last):
             if network is not None:
-                draw_uniform(network, generator, linear_bound)
+                draw_uniform(network, generator, relu_bound)
 
     def forward(
         self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
