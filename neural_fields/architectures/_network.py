@@ -58,11 +58,6 @@ def linear_bound(layer: int, n_in: int) -> float:
     return 1 / math.sqrt(n_in)
 
 
-def relu_bound(layer: int, n_in: int) -> float:
-    """He et al. 2015: keeps the variance through relu, where torch's lets it fall to a sixth."""
-    return math.sqrt(6 / n_in)
-
-
 def layer_factors(spec: MlpSpec, matrices: list[float]) -> Tensor:
     """One factor per parameter: that of its layer for matrices, 1 for biases."""
     parts = []

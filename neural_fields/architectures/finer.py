@@ -62,7 +62,7 @@ class Finer(Architecture):
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
         """As for sine networks."""
-        return Rates(5e-4, 5e-4, final=0.05, batch=1 << (12 if kind == "image" else 14))
+        return Rates(5e-4, 5e-4, final=0.05, batch=1 << (12 if kind == "image" else 13))
 
 
 class FinerTrunk(NetworkTrunk):

@@ -18,7 +18,7 @@ from neural_fields.architectures import (
     Trunk,
     register,
 )
-from neural_fields.architectures._network import draw_uniform, relu_bound
+from neural_fields.architectures._network import draw_uniform, linear_bound
 from neural_fields.decoders import Mlp as Network
 from neural_fields.ops import MlpSpec, frequency, mlp
 
@@ -57,9 +57,10 @@ class Mlp(Architecture):
 
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
-        """Adam's usual, more for short runs."""
-        rate = 5e-4 if preset == "nerf" else 2e-3
-        return Rates(rate, rate, final=0.05, batch=1 << (12 if kind == "image" else 14))
+        """NeRF's own, or more for short runs."""
+        usual = 2e-3 if kind == "image" else 5e-3
+        rate = 5e-4 if preset == "nerf" else usual
+        return Rates(rate, rate, final=0.05, batch=1 << (12 if kind == "image" else 13))
 
 
 class MlpTrunk(Trunk):
@@ -80,10 +81,10 @@ class MlpTrunk(Trunk):
         self.n_modulated = 0 if before else len(after)
 
     def reset(self, generator: torch.Generator) -> None:
-        """Matrices as He et al. have them for relu."""
+        """As `torch.nn.Linear`; He et al.'s wider start gains nothing and costs images 2 dB."""
         for network in (self.first, self.last):
             if network is not None:
-                draw_uniform(network, generator, relu_bound)
+                draw_uniform(network, generator, linear_bound)
 
     def forward(
         self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None

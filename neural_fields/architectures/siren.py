@@ -54,7 +54,7 @@ class Siren(Architecture):
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
         """Of what the layers' factors multiply."""
-        return Rates(5e-4, 5e-4, final=0.05, batch=1 << (12 if kind == "image" else 14))
+        return Rates(5e-4, 5e-4, final=0.05, batch=1 << (12 if kind == "image" else 13))
 
 
 class SirenTrunk(NetworkTrunk):

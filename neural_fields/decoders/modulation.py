@@ -49,7 +49,7 @@ class Modulation(nn.Module):
         >>> cam = Modulation(Modulate("xy", (32, 32)), n_layers=3)
         >>> cam.reset()
         >>> scale, shift = cam(torch.rand(5, 2))
-        >>> scale.shape, float(scale.min()), float(shift.abs().max())
+        >>> scale.shape, scale.min().item(), shift.abs().max().item()
         (torch.Size([5, 3]), 1.0, 0.0)
     """
 

@@ -7,12 +7,12 @@ import torch
 from small_nf import small_setup
 
 import neural_fields.fit
-from neural_fields import InputError, TrainingError, _core, evaluate
+from neural_fields import InputError, TrainingError, _core, architectures, evaluate
 from neural_fields.data.dataset import load_dataset
 from neural_fields.fields import RadianceField, read_field_file
 from neural_fields.rendering.occupancy import cell_centers, cell_sizes
 from neural_fields.rendering.volume import render_view
-from neural_fields.training import radiance_step
+from neural_fields.training import presets, radiance_step
 from neural_fields.training.evaluate import evaluate as evaluate_field
 from neural_fields.training.nerf import NerfTrainer
 from neural_fields.training.visibility import visible_cells
@@ -95,6 +95,30 @@ def test_widths_without_a_fused_form_train_by_operations(data):
     assert trainer.field.fused_spec() is None
     reports = [trainer.step(n / 150) for n in range(150)]
     assert reports[-1].mse < reports[0].mse / 4
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_every_architecture_learns_a_scene(data, name):
+    config, training = presets.radiance_setup(data, name)
+    sampling = dataclasses.replace(config.sampling, resolution=32)
+    config = dataclasses.replace(config, sampling=sampling)
+    trainer = NerfTrainer(config, data, dataclasses.replace(training, batch_samples=4096))
+    reports = [trainer.step(n / 150) for n in range(150)]
+    assert trainer.check_finite() is None
+    assert sum(r.mse for r in reports[-10:]) < 0.75 * sum(r.mse for r in reports[:10])
+    picture = render_view(trainer.averaged_field(), data.cameras)
+    assert torch.isfinite(picture.color).all()
+
+
+@pytest.mark.parametrize("coordinates", ["xyz", "direction"])
+def test_modulated_scenes_are_learnt_and_kept(data, coordinates, tmp_path):
+    run = neural_fields.fit.nerf(data, tmp_path / "a.nf", steps=40, modulate=coordinates)
+    field = neural_fields.load(tmp_path / "a.nf")
+    assert field.config.modulate.coordinates == coordinates
+    assert field.fused_spec() is None
+    grid = field.modulation.grid
+    assert (grid.std(0) > 0).all()  # every layer's scales and shifts have moved
+    assert run.summary["psnr_train"] > 12
 
 
 def test_pictures_of_nothing_are_refused(data):
