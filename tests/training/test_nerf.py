@@ -105,7 +105,7 @@ def test_every_architecture_learns_a_scene(data, name):
     trainer = NerfTrainer(config, data, dataclasses.replace(training, batch_samples=4096))
     reports = [trainer.step(n / 150) for n in range(150)]
     assert trainer.check_finite() is None
-    assert sum(r.mse for r in reports[-10:]) < 0.75 * sum(r.mse for r in reports[:10])
+    assert sum(r.mse for r in reports[-10:]) < 0.85 * sum(r.mse for r in reports[:10])
     picture = render_view(trainer.averaged_field(), data.cameras)
     assert torch.isfinite(picture.color).all()
 
