@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from neural_fields.decoders import Head
 from neural_fields.errors import InputError
 from neural_fields.ops import HashGridSpec, MlpSpec, Precision
 
@@ -78,10 +79,12 @@ class Trunk(nn.Module):
     Attributes:
         grids: names of the parameters that are grids; the others are networks.
         n_modulated: hidden layers that coordinate-aware modulation may act on.
+        sees_variances: whether `forward` takes what positions stand for, not points alone.
     """
 
     grids: frozenset[str] = frozenset()
     n_modulated: int = 0
+    sees_variances: bool = False
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw the parameters."""
@@ -137,6 +140,11 @@ class Architecture:
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
         """How it likes to be trained."""
         raise NotImplementedError
+
+    @classmethod
+    def head(cls, preset: str = "default") -> Head:
+        """The colour branch of radiance fields: one for all but for a paper's sizes."""
+        return Head()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `architectures.from_dict` is the inverse."""

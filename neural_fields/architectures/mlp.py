@@ -19,8 +19,10 @@ from neural_fields.architectures import (
     register,
 )
 from neural_fields.architectures._network import draw_uniform, linear_bound
+from neural_fields.decoders import Head
 from neural_fields.decoders import Mlp as Network
-from neural_fields.ops import MlpSpec, frequency, mlp
+from neural_fields.encodings import integrated_frequency
+from neural_fields.ops import MlpSpec, frequency, modulate
 
 
 @register
@@ -32,15 +34,28 @@ class Mlp(Architecture):
         octaves: of the encoding: the position in [-1, 1] and sin, cos of 2^k times it.
         hidden: widths of the hidden layers, relu.
         skip: the encoding is given again to the layer after this many; 0 = to none.
+        neck: widths of a network without biases behind the layers: its input, its hidden layers;
+            empty for none.
+        integrated: 0, or the encoding is the mean of sin and cos alone over what a position stands
+            for, a cell of 1 / integrated of the cube's side where nothing else is known.
     """
 
     octaves: int = 10
     hidden: tuple[int, ...] = (128, 128, 128, 128)
     skip: int = 0
+    neck: tuple[int, ...] = ()
+    integrated: int = 0
 
     name = "mlp"
     summary = "frequency encoding and a deep relu network: small, slow to fit"
-    presets = MappingProxyType({"nerf": "NeRF's trunk, 8 layers of 256, the input again after 5"})
+    presets = MappingProxyType(
+        {
+            "ipe": "the default sizes with Mip-NeRF's integrated encoding",
+            "nerf": "NeRF's, 8 layers of 256, the input again after 5",
+            "paper": "Mip-NeRF's, as coordinate-aware modulation was published on it",
+            "pvd": "PVD's, 7 layers of 256 and the network of its hash grid",
+        }
+    )
 
     def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """Encoding and layers."""
@@ -51,15 +66,28 @@ class Mlp(Architecture):
         """Images: 3 x 256, octaves up to four pixels a wave. Radiance: 4 x 128."""
         if preset == "nerf":
             return cls(10, (256,) * 8, skip=5)
+        if preset == "pvd":
+            return cls(10, (256,) * 7, skip=4, neck=(28, 64))
+        if preset == "paper":
+            return cls(16, (256,) * 8, skip=5, integrated=max(64, target.finest))
+        if preset == "ipe":
+            return cls(16, integrated=max(64, target.finest))
         if target.kind == "image":
             return cls(max(4, round(math.log2(target.finest))), (256, 256, 256))
         return cls()
 
     @classmethod
+    def head(cls, preset: str = "default") -> Head:
+        """NeRF's and Mip-NeRF's have a bottleneck, frequencies of directions and 1 x 128."""
+        if preset in ("nerf", "paper"):
+            return Head(257, (128,), sees_density=False, directions="frequency", biases=True)
+        return Head(sees_density=preset != "pvd")
+
+    @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
         """NeRF's own, or more for short runs."""
         usual = 2e-3 if kind == "image" else 5e-3
-        rate = 5e-4 if preset == "nerf" else usual
+        rate = 5e-4 if preset in ("nerf", "paper") else usual
         return Rates(rate, rate, final=0.05, batch=1 << (12 if kind == "image" else 13))
 
 
@@ -68,29 +96,71 @@ class MlpTrunk(Trunk):
 
     def __init__(self, config: Mlp, n_dims: int, n_output: int, network: NetworkOptions) -> None:
         super().__init__()
-        self.octaves = config.octaves
-        n_input = n_dims * (1 + 2 * config.octaves)
-        before, after = config.hidden[: config.skip], config.hidden[config.skip :]
-        self.first = (
-            Network(MlpSpec((n_input, *before), output="relu", biases=True, **network._asdict()))
-            if before
-            else None
+        self.sees_variances = config.integrated > 0
+        self._octaves, self._cells, self._normalize = (
+            config.octaves,
+            config.integrated,
+            network.normalize,
         )
-        n_joined = n_input + before[-1] if before else n_input
-        self.last = Network(MlpSpec((n_joined, *after, n_output), biases=True, **network._asdict()))
-        self.n_modulated = 0 if before else len(after)
+        n_input = n_dims * (2 * config.octaves + (not self.sees_variances))
+        options = network._asdict()
+        before, after = config.hidden[: config.skip], config.hidden[config.skip :]
+        self.first = self.neck = None
+        if before:
+            self.first = Network(MlpSpec((n_input, *before), biases=True, **options))
+            n_input += before[-1]
+        if config.neck:
+            self.neck = Network(MlpSpec((*config.neck, n_output), **options))
+            n_output = config.neck[0]
+        self.last = Network(MlpSpec((n_input, *after, n_output), biases=True, **options))
+        self.n_modulated = len(config.hidden) + max(0, len(config.neck) - 1)
 
     def reset(self, generator: torch.Generator) -> None:
         """As `torch.nn.Linear`; He et al.'s wider start gains nothing and costs images 2 dB."""
         for network in (self.first, self.last):
             if network is not None:
                 draw_uniform(network, generator, linear_bound)
+        if self.neck is not None:
+            self.neck.reset(generator)
 
     def forward(
-        self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+        self,
+        positions: Tensor,
+        scale: Tensor | None = None,
+        shift: Tensor | None = None,
+        variances: Tensor | None = None,
     ) -> Tensor:
-        """Infinitely smooth in positions but for relu's kinks."""
-        encoded = frequency(positions.clamp(0, 1) * 2 - 1, self.octaves)
-        if self.first is None:
-            return mlp(encoded, self.last.params, self.last.spec, scale, shift)
-        return self.last.forward(torch.cat([self.first.forward(encoded), encoded], 1))
+        """Infinitely smooth in positions but for relu's kinks.
+
+        Variances [n, n_dims] are those of positions in the cube; see `integrated_frequency`.
+        """
+        hidden = encoded = self._encode(positions, variances)
+        at = 0
+        if self.first is not None:
+            n = self.first.spec.n_hidden_layers
+            hidden = self.first.forward(encoded, *_columns(scale, shift, 0, n))
+            if scale is not None and shift is not None:
+                hidden = modulate(hidden, scale[:, n], shift[:, n], self._normalize)
+            hidden, at = torch.cat([hidden.relu(), encoded], 1), n + 1
+        end = at + self.last.spec.n_hidden_layers
+        hidden = self.last.forward(hidden, *_columns(scale, shift, at, end))
+        if self.neck is not None:
+            hidden = self.neck.forward(hidden, *_columns(scale, shift, end, None))
+        return hidden
+
+    def _encode(self, positions: Tensor, variances: Tensor | None) -> Tensor:
+        centered = positions.clamp(0, 1) * 2 - 1
+        if not self.sees_variances:
+            return frequency(centered, self._octaves)
+        if variances is None:  # of a uniform draw from a cell
+            variances = torch.full_like(positions, 1 / (12 * self._cells**2))
+        return integrated_frequency(centered, 4 * variances, self._octaves)
+
+
+def _columns(
+    scale: Tensor | None, shift: Tensor | None, begin: int, end: int | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Those of some layers; None where nothing is modulated."""
+    if scale is None or shift is None:
+        return None, None
+    return scale[:, begin:end].contiguous(), shift[:, begin:end].contiguous()

@@ -15,6 +15,7 @@ from neural_fields.architectures import (
     register,
 )
 from neural_fields.architectures._factors import FactorsTrunk
+from neural_fields.decoders import Head
 from neural_fields.ops import TensorPlanesSpec
 
 
@@ -52,6 +53,11 @@ class Vm(Architecture):
         if target.kind == "image":
             return cls(min(4096, max(16, target.finest)), 0, 64)
         return cls(min(200, max(48, target.finest)))
+
+    @classmethod
+    def head(cls, preset: str = "default") -> Head:
+        """PVD's sees the 15 colour features alone."""
+        return Head(sees_density=preset != "pvd")
 
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:

@@ -61,6 +61,14 @@ class Wire(Architecture):
         return Rates(rate, rate, final=0.05, batch=1 << (12 if kind == "image" else 13))
 
 
+class _Layers(nn.ParameterList):
+    """The last column of each is its bias."""
+
+    def split(self, layer: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Views of the real and imaginary matrices, and of the biases."""
+        return [*layer[..., :-1]], [layer[..., -1]]
+
+
 class WireTrunk(Trunk):
     """See `Wire`.
 
@@ -82,7 +90,7 @@ class WireTrunk(Trunk):
         )
         pairs = zip(self._widths[:-1], self._widths[1:], strict=True)
         # Per layer the real and the imaginary part of [n_out, n_in + 1], the bias last.
-        self.layers = nn.ParameterList(
+        self.layers = _Layers(
             torch.empty(1 if layer == 0 else 2, n_out, n_in + 1)
             for layer, (n_in, n_out) in enumerate(pairs)
         )

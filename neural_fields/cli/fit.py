@@ -19,6 +19,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "preset": (str,),
     "modulate": (str,),
     "precision": (str,),
+    "bits": (int,),
     "seconds": (int, float),
     "steps": (int,),
     "seed": (int,),
@@ -36,6 +37,7 @@ def fit_nerf(
     preset: str | None = None,
     modulate: str | None = None,
     precision: str | None = None,
+    bits: int | None = None,
     background: str | None = None,
     seconds: float | None = None,
     steps: int | None = None,
@@ -59,10 +61,13 @@ def fit_nerf(
         field: architecture (hash); docs/architectures.md compares them.
         preset: default (a minute on two cores), or a size of the architecture's own, such as ngp
             and ngp16 of hash.
-        modulate: none, xyz or direction: coordinate-aware modulation of the hidden layers by
-            position, or of the colour network's by viewing direction.
+        modulate: none, xyz, direction or direction-trunk: coordinate-aware modulation of the
+            hidden layers by position, of the colour network's by viewing direction, or of the
+            trunk's by it, whose density then depends on the view.
         precision: of the networks: float32, or bf16, which trains faster on processors that
             multiply it and rounds (see docs/ops/mlp.md for what that costs).
+        bits: of a kept weight: 32, or 8, which trains with rounded weights and makes files of a
+            quarter of the size.
         background: white, black, random or R,G,B that pictures are scored over; images with alpha
             are white unless told otherwise.
         seconds: trained seconds, without loading.
@@ -70,7 +75,7 @@ def fit_nerf(
         device: where to train; this version trains on the CPU.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
-        config: TOML file with field, preset, modulate, precision, background, seconds, steps,
+        config: TOML file with field, preset, modulate, precision, bits, background, seconds, steps,
             seed and downscale, and a table [training].
         downscale: box-average the photographs by this factor (1).
         save_every: trained seconds between checkpoints.
@@ -84,6 +89,7 @@ def fit_nerf(
         "preset": preset,
         "modulate": modulate,
         "precision": precision,
+        "bits": bits,
         "background": background,
         "seconds": seconds,
         "steps": steps,
@@ -112,6 +118,7 @@ def fit_image(
     preset: str | None = None,
     modulate: str | None = None,
     precision: str | None = None,
+    bits: int | None = None,
     seconds: float | None = None,
     steps: int | None = None,
     device: Literal["auto", "cpu"] = "auto",
@@ -135,12 +142,14 @@ def fit_image(
         modulate: none or xy: coordinate-aware modulation of the hidden layers by position.
         precision: of the networks: float32, or bf16, which trains faster on processors that
             multiply it and rounds.
+        bits: of a kept weight: 32, or 8, which trains with rounded weights and makes files of a
+            quarter of the size.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
         device: where to train; this version trains on the CPU.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
-        config: TOML file with field, preset, modulate, precision, seconds, steps, seed and
+        config: TOML file with field, preset, modulate, precision, bits, seconds, steps, seed and
             downscale, and a table [training].
         downscale: box-average the picture by this factor (1).
         save_every: trained seconds between checkpoints.
@@ -154,6 +163,7 @@ def fit_image(
         "preset": preset,
         "modulate": modulate,
         "precision": precision,
+        "bits": bits,
         "seconds": seconds,
         "steps": steps,
         "seed": seed,

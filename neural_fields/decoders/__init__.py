@@ -1,7 +1,7 @@
 """Features, and where needed directions, to values."""
 
-from neural_fields.decoders.color import ColorHead
+from neural_fields.decoders.color import ColorHead, Head
 from neural_fields.decoders.mlp import Mlp
 from neural_fields.decoders.modulation import Modulate, Modulation, direction_coordinates
 
-__all__ = ["ColorHead", "Mlp", "Modulate", "Modulation", "direction_coordinates"]
+__all__ = ["ColorHead", "Head", "Mlp", "Modulate", "Modulation", "direction_coordinates"]

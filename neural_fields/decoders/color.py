@@ -2,22 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from neural_fields.decoders.mlp import Mlp
-from neural_fields.ops import MlpSpec, Precision, spherical_harmonics
+from neural_fields.errors import InputError
+from neural_fields.ops import MlpSpec, Precision, frequency, spherical_harmonics
 
 N_HARMONICS = 16  # degree 4
+N_OCTAVES = 4
+_WIDTHS = {"harmonics": N_HARMONICS, "frequency": 3 + 6 * N_OCTAVES}
+
+
+@dataclass(frozen=True)
+class Head:
+    """The colour branch of a radiance field, as plain data.
+
+    Attributes:
+        n_features: of the trunk; the first is log-density.
+        hidden: widths of the hidden layers, relu.
+        sees_density: whether the first feature is given to it like the others.
+        directions: 16 spherical `harmonics`, or `frequency`: directions and 4 octaves of them.
+        biases: whether its layers have them.
+    """
+
+    n_features: int = 16
+    hidden: tuple[int, ...] = (64, 64)
+    sees_density: bool = True
+    directions: Literal["harmonics", "frequency"] = "harmonics"
+    biases: bool = False
+
+    def __post_init__(self) -> None:
+        if self.directions not in _WIDTHS:
+            raise InputError(
+                f"config: directions needs one of {sorted(_WIDTHS)}, got {self.directions!r}."
+            )
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of the network, from its inputs to the three colours."""
+        n_seen = self.n_features - (not self.sees_density)
+        return (n_seen + _WIDTHS[self.directions], *self.hidden, 3)
 
 
 class ColorHead(nn.Module):
     """Features and a viewing direction to sRGB in [0, 1].
 
-    n_features + 16 spherical harmonics -> hidden layers of relu -> 3, sigmoid, no biases.
-
     Example:
-        >>> head = ColorHead(16, (64, 64))
+        >>> head = ColorHead(Head())
         >>> head.reset(torch.Generator().manual_seed(1))
         >>> directions = torch.nn.functional.normalize(torch.randn(5, 3), dim=1)
         >>> head(torch.rand(5, 16), directions).shape
@@ -25,15 +60,17 @@ class ColorHead(nn.Module):
     """
 
     def __init__(
-        self,
-        n_features: int,
-        hidden: tuple[int, ...],
-        precision: Precision = "float32",
-        normalize: bool = False,
+        self, config: Head, precision: Precision = "float32", normalize: bool = False
     ) -> None:
         super().__init__()
-        widths = (n_features + N_HARMONICS, *hidden, 3)
-        spec = MlpSpec(widths, output="sigmoid", precision=precision, normalize=normalize)
+        self.config = config
+        spec = MlpSpec(
+            config.widths,
+            output="sigmoid",
+            biases=config.biases,
+            precision=precision,
+            normalize=normalize,
+        )
         self.mlp = Mlp(spec)
 
     def reset(self, generator: torch.Generator) -> None:
@@ -51,8 +88,14 @@ class ColorHead(nn.Module):
 
         Without directions their encoding is zero. Scale and shift [n, hidden layers] as in `mlp`.
         """
+        if not self.config.sees_density:
+            features = features[:, 1:]
+        encoded = self._encoded(features, directions)
+        return self.mlp.forward(torch.cat([features, encoded], dim=1), scale, shift)
+
+    def _encoded(self, features: Tensor, directions: Tensor | None) -> Tensor:
         if directions is None:
-            harmonics = features.new_zeros(features.shape[0], N_HARMONICS)
-        else:
-            harmonics = spherical_harmonics(directions)
-        return self.mlp.forward(torch.cat([features, harmonics], dim=1), scale, shift)
+            return features.new_zeros(features.shape[0], _WIDTHS[self.config.directions])
+        if self.config.directions == "harmonics":
+            return spherical_harmonics(directions)
+        return frequency(directions, N_OCTAVES)

@@ -37,7 +37,15 @@ class Mlp(nn.Module):
 
     def layers(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Views of each layer's matrix [n_out, n_in] and bias [n_out], None without."""
-        params, at = self.params.detach(), 0
+        return self._views(self.params.detach())
+
+    def split(self, params: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Views of the matrices and of the biases in a tensor like `params`."""
+        matrices, biases = zip(*self._views(params), strict=True)
+        return list(matrices), [bias for bias in biases if bias is not None]
+
+    def _views(self, params: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        at = 0
         for n_in, n_out in zip(self.spec.widths[:-1], self.spec.widths[1:], strict=True):
             matrix = params[at : at + n_out * n_in].view(n_out, n_in)
             at += n_out * n_in

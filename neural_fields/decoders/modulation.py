@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from neural_fields.errors import InputError
 from neural_fields.ops import ModulationSpec, modulation
 
-Coordinates = Literal["xy", "xyz", "direction"]
-_DIMS = {"xy": 2, "xyz": 3, "direction": 2}
+Coordinates = Literal["xy", "xyz", "direction", "direction-trunk"]
+_DIMS = {"xy": 2, "xyz": 3, "direction": 2, "direction-trunk": 2}
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class Modulate:
 
     Attributes:
         coordinates: `xy` of an image, `xyz` of a radiance field's positions (both act on the
-            trunk's hidden layers), or `direction`, azimuth and elevation (on the colour head's).
+            trunk's hidden layers), or the viewing direction's azimuth and elevation: `direction`
+            acts on the colour head's layers, `direction-trunk` on the trunk's, whose density then
+            depends on where it is seen from.
         resolution: vertices per axis.
         normalize: the layers' rows to mean 0 and variance 1 first, per sample.
     """
@@ -53,11 +55,15 @@ class Modulation(nn.Module):
         (torch.Size([5, 3]), 1.0, 0.0)
     """
 
+    mean_weights: Tensor
+
     def __init__(self, config: Modulate, n_layers: int) -> None:
         super().__init__()
-        wrap = (True, False) if config.coordinates == "direction" else ()
+        wrap = (True, False) if config.coordinates.startswith("direction") else ()
         self.spec = ModulationSpec(config.resolution, n_layers, wrap)
         self.grid = nn.Parameter(torch.empty(self.spec.n_vertices, 2 * n_layers))
+        if config.coordinates == "direction-trunk":
+            self.register_buffer("mean_weights", torch.empty(self.spec.n_vertices))
 
     @torch.no_grad()
     def reset(self) -> None:
@@ -65,10 +71,29 @@ class Modulation(nn.Module):
         n_layers = self.spec.n_layers
         self.grid[:, :n_layers] = 1
         self.grid[:, n_layers:] = 0
+        if "mean_weights" in self._buffers:
+            self.mean_weights.fill_(1 / self.spec.n_vertices)
 
     def forward(self, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift [n, n_layers] at coordinates [n, d] in [0, 1]."""
         return modulation(coordinates, self.grid, self.spec)
+
+    def set_mean(self, coordinates: Tensor) -> None:
+        """What `mean` is the mean over."""
+        grid = torch.zeros_like(self.grid, requires_grad=True)
+        scale, _ = modulation(coordinates, grid, self.spec)
+        (weights,) = torch.autograd.grad(scale[:, 0].mean(), grid)
+        self.mean_weights.copy_(weights[:, 0])
+
+    def mean(self, n: int) -> tuple[Tensor, Tensor]:
+        """The mean scale and shift, n times: [n, n_layers], for samples without a direction."""
+        values = (self.mean_weights @ self.grid).expand(n, -1)
+        scale, shift = values.chunk(2, dim=1)
+        return scale.contiguous(), shift.contiguous()
+
+    def split(self, grid: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Views of every layer's scales and shifts in a tensor like `grid`; nothing else."""
+        return list(grid.unbind(1)), []
 
 
 def direction_coordinates(directions: Tensor) -> Tensor:

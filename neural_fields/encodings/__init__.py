@@ -1,5 +1,6 @@
 """Positions to features."""
 
 from neural_fields.encodings.hash import HashEncoding
+from neural_fields.encodings.ipe import integrated_frequency
 
-__all__ = ["HashEncoding"]
+__all__ = ["HashEncoding", "integrated_frequency"]

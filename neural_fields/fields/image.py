@@ -14,6 +14,7 @@ from neural_fields.architectures.hash import Hash
 from neural_fields.decoders import Modulate
 from neural_fields.errors import InputError
 from neural_fields.fields.modulated import trunk_modulation
+from neural_fields.fields.quantize import check_weight_bits
 from neural_fields.fields.radiance import Samples
 from neural_fields.ops import Precision
 
@@ -34,6 +35,7 @@ class ImageConfig:
         architecture: what makes values from positions, with its sizes.
         precision: of the networks' products, float32 or bf16 (see `MlpSpec`).
         modulate: coordinate-aware modulation by `xy`, or None.
+        weight_bits: as in `RadianceConfig`.
     """
 
     width: int
@@ -44,12 +46,14 @@ class ImageConfig:
     architecture: Architecture = field(default_factory=Hash)
     precision: Precision = "float32"
     modulate: Modulate | None = None
+    weight_bits: int = 32
 
     def __post_init__(self) -> None:
         if self.modulate is not None and self.modulate.coordinates != "xy":
             raise InputError(
                 f"--modulate: an image field needs xy, got {self.modulate.coordinates}."
             )
+        check_weight_bits(self.weight_bits)
         for name in ("width", "height"):
             side = getattr(self, name)
             if not isinstance(side, int) or not 1 <= side <= MAX_SIDE:

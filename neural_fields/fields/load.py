@@ -12,6 +12,7 @@ from torch import Tensor
 from neural_fields.errors import InputError
 from neural_fields.fields.file import FieldFile, read_field_file, tensor_of, write_field_file
 from neural_fields.fields.image import ImageConfig, ImageField
+from neural_fields.fields.quantize import packed, quantize_, unpack_into
 from neural_fields.fields.radiance import RadianceConfig, RadianceField
 
 Field = RadianceField | ImageField
@@ -21,9 +22,11 @@ _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
 }
 
 
-def field_tensors(field: Field) -> dict[str, Tensor]:
-    """The tensors of a field under the names that a file has them."""
-    tensors = {f"field.{name}": value for name, value in field.state_dict().items()}
+def field_tensors(field: Field, *, resumable: bool = False) -> dict[str, Tensor]:
+    """The tensors of a field under the names that a file, or a checkpoint, has them."""
+    small = field.config.weight_bits == 8 and not resumable
+    state = packed(field) if small else field.state_dict()
+    tensors = {f"field.{name}": value for name, value in state.items()}
     return tensors | {f"occupancy.{name}": t for name, t in field.occupancy_tensors().items()}
 
 
@@ -37,7 +40,9 @@ def build_field(content: FieldFile, path: str | os.PathLike[str]) -> Field:
         config = config_type.from_dict(content.config)
         # Shapes before memory: a hostile configuration asks for terabytes.
         with torch.device("meta"):
-            wanted = field_tensors(field_type(config, seed=None))
+            wanted = field_tensors(
+                field_type(config, seed=None), resumable=bool(content.checkpoint)
+            )
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(f"{path}: its configuration is not usable: {error}") from error
     tensors = {
@@ -46,8 +51,18 @@ def build_field(content: FieldFile, path: str | os.PathLike[str]) -> Field:
     }
     field: Field = field_type(config, seed=None)
     with torch.no_grad():
-        for name, target in field_tensors(field).items():
-            target.copy_(tensors[name])
+        for name, target in field_tensors(field, resumable=True).items():
+            if name in tensors:
+                target.copy_(tensors[name])
+    if config.weight_bits == 8 and not content.checkpoint:
+        unpack_into(field, {name.removeprefix("field."): value for name, value in tensors.items()})
+    return as_kept_(field)
+
+
+def as_kept_(field: Field) -> Field:
+    """The field itself, its weights rounded in place to what a finished file keeps of them."""
+    if field.config.weight_bits == 8:
+        quantize_(field)
     return field
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from neural_fields import architectures
 from neural_fields.architectures import Architecture, NetworkOptions, checked_keys
 from neural_fields.architectures.hash import Hash
-from neural_fields.decoders import ColorHead, Modulate, Modulation, direction_coordinates
+from neural_fields.decoders import ColorHead, Head, Modulate, Modulation, direction_coordinates
 from neural_fields.errors import InputError
 from neural_fields.fields.modulated import trunk_modulation
+from neural_fields.fields.quantize import check_weight_bits
 from neural_fields.ops import (
     MarchScene,
     OccupancySpec,
@@ -30,10 +31,15 @@ Level = Literal["features", "log_density", "color"]
 
 
 class Samples(NamedTuple):
-    """What a field is asked: world positions [n, 3], and unit directions [n, 3] or None."""
+    """What a field is asked.
+
+    positions [n, d]; unit directions [n, 3] or None; variances [n, d] of what a position stands
+    for along the axes, which only some architectures look at, or None.
+    """
 
     positions: Tensor
     directions: Tensor | None = None
+    variances: Tensor | None = None
 
 
 class Levels(NamedTuple):
@@ -101,24 +107,27 @@ class RadianceConfig:
     Attributes:
         box: lowest and highest corner, world units; density is 0 outside.
         architecture: what makes features from positions, with its sizes.
-        n_features: of the trunk; the first is log-density.
-        color_hidden: widths of the colour head's hidden layers.
+        head: the colour branch behind the trunk, unless that makes colours itself.
         sampling: how rays are sampled.
         precision: of the networks' products, float32 or bf16 (see `MlpSpec`).
-        modulate: coordinate-aware modulation by `xyz` or `direction`, or None.
+        modulate: coordinate-aware modulation by `xyz`, `direction` or `direction-trunk`, or None.
+        weight_bits: 32, or 8: trained, evaluated and kept with 255 levels per matrix or grid.
     """
 
     box: tuple[Corner, Corner] = ((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
     architecture: Architecture = field(default_factory=Hash)
-    n_features: int = 16
-    color_hidden: tuple[int, ...] = (64, 64)
+    head: Head = field(default_factory=Head)
     sampling: Sampling = field(default_factory=Sampling)
     precision: Precision = "float32"
     modulate: Modulate | None = None
+    weight_bits: int = 32
 
     def __post_init__(self) -> None:
         if self.modulate is not None and self.modulate.coordinates == "xy":
-            raise InputError("--modulate: a radiance field needs xyz or direction, got xy.")
+            raise InputError(
+                "--modulate: a radiance field needs xyz, direction or direction-trunk, got xy."
+            )
+        check_weight_bits(self.weight_bits)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -130,6 +139,7 @@ class RadianceConfig:
         parts = checked_keys(RadianceConfig, data)
         parts["architecture"] = architectures.from_dict(data["architecture"])
         parts["box"] = tuple(tuple(float(x) for x in corner) for corner in parts["box"])
+        parts["head"] = Head(**checked_keys(Head, parts["head"]))
         parts["sampling"] = Sampling(**checked_keys(Sampling, parts["sampling"]))
         if parts["modulate"] is not None:
             parts["modulate"] = Modulate(**checked_keys(Modulate, data["modulate"]))
@@ -178,22 +188,21 @@ class RadianceField(nn.Module):
         normalize = cam is not None and cam.normalize
         options = NetworkOptions(config.precision, normalize and not of_head)
         has_color = config.architecture.has_color
-        self.trunk = config.architecture.trunk(3, 0 if has_color else config.n_features, options)
+        n_output = 0 if has_color else config.head.n_features
+        self.trunk = config.architecture.trunk(3, n_output, options)
         self.color_head: ColorHead | None = None
         self.modulation: Modulation | None = None
         if not has_color:
-            self.color_head = ColorHead(
-                config.n_features, config.color_hidden, config.precision, normalize and of_head
-            )
+            self.color_head = ColorHead(config.head, config.precision, normalize and of_head)
         if cam is None or not of_head:
             self.modulation = trunk_modulation(cam, self.trunk, self.architecture)
-        elif has_color or not config.color_hidden:
+        elif has_color or not config.head.hidden:
             raise InputError(
                 f"--modulate direction: {self.architecture} has no colour network; choose another "
                 "--field or leave it out."
             )
         else:
-            self.modulation = Modulation(cam, len(config.color_hidden))
+            self.modulation = Modulation(cam, len(config.head.hidden))
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -205,6 +214,12 @@ class RadianceField(nn.Module):
     def architecture(self) -> str:
         """The architecture's name."""
         return self.config.architecture.name
+
+    @property
+    def view_dependent_density(self) -> bool:
+        """Whether density depends on where it is seen from; without directions it is a mean."""
+        cam = self.config.modulate
+        return cam is not None and cam.coordinates == "direction-trunk"
 
     @property
     def n_params(self) -> int:
@@ -239,46 +254,54 @@ class RadianceField(nn.Module):
         self, samples: Samples, levels: Sequence[Level] = ("log_density", "color")
     ) -> Levels:
         """Run the trunk once and answer the levels that are asked for (see `Levels`)."""
-        return self.evaluate_cube(self.to_cube(samples.positions), samples.directions, levels)
+        variances = samples.variances
+        if variances is not None:
+            variances = variances / (2 * self.unit) ** 2
+        cube = Samples(self.to_cube(samples.positions), samples.directions, variances)
+        return self.evaluate_cube(cube, levels)
 
-    def evaluate_cube(
-        self, cube: Tensor, directions: Tensor | None, levels: Sequence[Level]
-    ) -> Levels:
-        """The same at positions [n, 3] in the trunk's coordinates."""
+    def evaluate_cube(self, samples: Samples, levels: Sequence[Level]) -> Levels:
+        """The same at positions [n, 3], and variances, in the trunk's coordinates."""
+        cube, directions = samples.positions, samples.directions
         head = self.color_head
         if head is None:
             values = self.trunk.density_and_color(cube, directions)
-            log_density = values[:, 0].clamp(min=LOG_DENSITY_MIN)
             return Levels(
                 None,
-                log_density if "log_density" in levels else None,
+                values[:, 0].clamp(min=LOG_DENSITY_MIN) if "log_density" in levels else None,
                 values[:, 1:].sigmoid() if "color" in levels else None,
             )
-        of_head = self.config.modulate is not None and self.config.modulate.coordinates != "xyz"
-        scale = shift = None
-        if self.modulation is not None and not of_head:
-            scale, shift = self.modulation(cube)
-        features = self.trunk(cube, scale, shift)
-        return Levels(
-            features=features if "features" in levels else None,
-            log_density=features[:, 0].clamp(min=LOG_DENSITY_MIN)
-            if "log_density" in levels
-            else None,
-            color=self._color(head, features, directions, of_head) if "color" in levels else None,
-        )
+        seen = (samples.variances,) if self.trunk.sees_variances else ()
+        features = self.trunk(cube, *self._scale_and_shift(samples, "trunk"), *seen)
+        log_density: Tensor | None = None
+        color: Tensor | None = None
+        if "log_density" in levels:
+            log_density = features[:, 0].clamp(min=LOG_DENSITY_MIN)
+        if "color" in levels:
+            color = head.forward(features, directions, *self._scale_and_shift(samples, "head"))
+        return Levels(features if "features" in levels else None, log_density, color)
 
-    def _color(
-        self, head: ColorHead, features: Tensor, directions: Tensor | None, modulated: bool
-    ) -> Tensor:
-        """Without directions the modulation, like their encoding, says nothing."""
-        if not modulated or directions is None or self.modulation is None:
-            if modulated:
-                ones = features.new_ones(features.shape[0], len(self.config.color_hidden))
-                return head.forward(features, None, ones, torch.zeros_like(ones))
-            return head.forward(features, directions)
-        return head.forward(
-            features, directions, *self.modulation(direction_coordinates(directions))
-        )
+    def _scale_and_shift(
+        self, cube: Samples, of: Literal["trunk", "head"]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """For the hidden layers of the trunk or of the colour head, None where not modulated."""
+        cam = self.config.modulate
+        if self.modulation is None or cam is None:
+            return None, None
+        if (cam.coordinates == "direction") != (of == "head"):
+            return None, None
+        if cam.coordinates == "xyz":
+            scale, shift = self.modulation(cube.positions)
+            return scale, shift
+        if cube.directions is not None:
+            scale, shift = self.modulation(direction_coordinates(cube.directions))
+            return scale, shift
+        n = cube.positions.shape[0]
+        if of == "trunk":
+            return self.modulation.mean(n)
+        # Like the encoding of directions, without any it says nothing.
+        ones = cube.positions.new_ones(n, self.modulation.spec.n_layers)
+        return ones, torch.zeros_like(ones)
 
     def density(self, positions: Tensor) -> Tensor:
         """Density [n] per world length at world positions [n, 3]; 0 outside the box."""
@@ -303,7 +326,10 @@ class RadianceField(nn.Module):
         fused = None if self.modulation is not None else self.trunk.fused()
         if fused is None or self.color_head is None:
             return None
-        if any(width % 16 for width in self.config.color_hidden):
+        head = self.config.head
+        if any(width % 16 for width in head.hidden):
+            return None
+        if replace(head, n_features=16, hidden=()) != Head(hidden=()):
             return None
         return RadianceSpec(fused.grid, fused.network, self.color_head.mlp.spec)
 

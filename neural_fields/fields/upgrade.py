@@ -18,7 +18,7 @@ def upgraded(
     """The description and the tensors of a file of an earlier version.
 
     1 to 2: a radiance field's encoding, the network behind it and their names became one
-    architecture; precision became a choice.
+    architecture, what makes colours a head; precision became a choice.
     """
     if version < 2 and header["kind"] == "radiance":
         header = {**header, "config": _architecture(header["config"])}
@@ -30,13 +30,22 @@ def _architecture(config: dict[str, Any]) -> dict[str, Any]:
     encoding = config.get("encoding")
     if not isinstance(encoding, dict):
         return config  # refused later, like any unusable configuration
-    rest = {k: v for k, v in config.items() if k not in ("encoding", "trunk_hidden")}
+    moved = ("encoding", "trunk_hidden", "n_features", "color_hidden")
+    rest = {k: v for k, v in config.items() if k not in moved}
+    head = {
+        "n_features": config.get("n_features"),
+        "hidden": config.get("color_hidden"),
+        "sees_density": True,
+        "directions": "harmonics",
+        "biases": False,
+    }
     architecture = {
         **encoding,
         "name": config.get("architecture"),
         "hidden": config.get("trunk_hidden"),
     }
-    return {"precision": "float32", **rest, "modulate": None, "architecture": architecture}
+    parts = {"modulate": None, "weight_bits": 32, "head": head, "architecture": architecture}
+    return {"precision": "float32", **rest, **parts}
 
 
 def _renamed(name: str) -> str:

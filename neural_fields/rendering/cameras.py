@@ -111,6 +111,10 @@ class Cameras:
             times=None if self.times is None else self.times.to(device),
         )
 
+    def pixel_widths(self, camera_ids: Tensor) -> Tensor:
+        """Width of a pixel at unit distance, [m], of cameras int64 [m]; lenses count as none."""
+        return 2 / self.focal.sum(1)[camera_ids]
+
     def rays(self, camera_ids: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """The rays through given points of the images.
 

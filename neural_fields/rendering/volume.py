@@ -10,6 +10,7 @@ from torch import Tensor
 from neural_fields.fields import RadianceField, Samples
 from neural_fields.ops import composite, march, radiance_render
 from neural_fields.rendering.cameras import Cameras
+from neural_fields.rendering.footprint import cone_variances
 
 CULL = 1e-4  # a sample of less weight gets no colour: below a third of an 8-bit step per ray
 NORMAL_STEP = 1 / 64  # units: a cell of the occupancy grid
@@ -29,13 +30,17 @@ class Rendered(NamedTuple):
 
 
 @torch.no_grad()
-def render_rays(field: RadianceField, origins: Tensor, directions: Tensor) -> Rendered:
+def render_rays(
+    field: RadianceField, origins: Tensor, directions: Tensor, pixel_widths: Tensor | None = None
+) -> Rendered:
     """Render rays through a field's occupied cells.
 
     Args:
         field: a radiance field.
         origins: float32 [n, 3], world.
         directions: float32 [n, 3], unit length.
+        pixel_widths: float32 [n], of the rays' pixels at unit distance, for fields that see cones;
+            None: those of no width.
 
     Returns:
         Colour, opacity and depth; not differentiable (training has its own path).
@@ -43,7 +48,9 @@ def render_rays(field: RadianceField, origins: Tensor, directions: Tensor) -> Re
     origins, directions = origins.contiguous(), directions.contiguous()
     spec = field.fused_spec()
     if spec is None:
-        return _render_by_ops(field, origins, directions)
+        if pixel_widths is None:
+            pixel_widths = origins.new_zeros(origins.shape[0])
+        return _render_by_ops(field, origins, directions, pixel_widths)
     n = origins.shape[0]
     rendered = Rendered(torch.empty(n, 3), torch.empty(n), torch.empty(n))
     radiance_render(
@@ -60,7 +67,9 @@ def render_rays(field: RadianceField, origins: Tensor, directions: Tensor) -> Re
     return rendered
 
 
-def _render_by_ops(field: RadianceField, origins: Tensor, directions: Tensor) -> Rendered:
+def _render_by_ops(
+    field: RadianceField, origins: Tensor, directions: Tensor, pixel_widths: Tensor
+) -> Rendered:
     parts = []
     for begin in range(0, max(origins.shape[0], 1), 8192):  # once for no rays at all
         o, d = origins[begin : begin + 8192], directions[begin : begin + 8192]
@@ -69,7 +78,11 @@ def _render_by_ops(field: RadianceField, origins: Tensor, directions: Tensor) ->
         ray = torch.repeat_interleave(torch.arange(o.shape[0]), counts)
         middle = (samples.t_starts + samples.t_ends) / 2
         positions = o[ray] + middle[:, None] * d[ray]
-        levels = field.evaluate(Samples(positions, d[ray]))
+        variances = None
+        if field.trunk.sees_variances:
+            widths = pixel_widths[begin : begin + 8192][ray]
+            variances = cone_variances(samples.t_starts, samples.t_ends, d[ray], widths)
+        levels = field.evaluate(Samples(positions, d[ray], variances))
         assert levels.log_density is not None
         assert levels.color is not None
         density = levels.log_density.exp() / field.unit
@@ -88,7 +101,8 @@ def _render_by_ops(field: RadianceField, origins: Tensor, directions: Tensor) ->
 def render_view(field: RadianceField, cameras: Cameras, index: int = 0) -> Rendered:
     """One camera's picture: like `render_rays` with shapes [h, w, 3] and [h, w]."""
     origins, directions = cameras.image_rays(index)
-    out = render_rays(field, origins, directions)
+    widths = cameras.pixel_widths(torch.full((origins.shape[0],), index))
+    out = render_rays(field, origins, directions, widths)
     size = (cameras.height, cameras.width)
     return Rendered(out.color.view(*size, 3), out.opacity.view(size), out.depth.view(size))
 

@@ -82,7 +82,7 @@ def write_run(
     content = FieldFile(
         kind=field.kind,
         config=field.config.to_dict(),
-        tensors=field_tensors(field),
+        tensors=field_tensors(field, resumable=resumable),
         scene=about.scene,
         protocol=about.protocol,
         provenance=about.provenance,
@@ -119,7 +119,7 @@ def restore_run(path: Path, trainer: FieldTrainer, about: Description) -> float:
                 f"{path}: was made with another {name}; use the same options, or fit without "
                 "--resume."
             )
-    needed = {**trainer.checkpoint_tensors(), **field_tensors(trainer.field)}
+    needed = {**trainer.checkpoint_tensors(), **field_tensors(trainer.field, resumable=True)}
     tensors = {name: tensor_of(content, path, name, value.shape) for name, value in needed.items()}
     try:
         numbers = {name: int(state[name]) for name in trainer.checkpoint_state()}

@@ -11,6 +11,7 @@ from torch import Tensor
 from neural_fields.data.picture import Picture
 from neural_fields.fields import ImageConfig, ImageField
 from neural_fields.fields.image import to_curve
+from neural_fields.fields.quantize import quantized
 from neural_fields.training.state import TrainState, grid_shares, stream_seed
 
 
@@ -76,12 +77,14 @@ class ImageTrainer:
     def step(self, progress: float) -> ImageStep:
         """One update of all parameters; `progress` in [0, 1] sets the learning rate."""
         positions, target = self._draw()
-        loss = (self.field.encoded(positions) - target).square().mean()
+        with quantized(self.field, self.field.config.weight_bits):
+            loss = (self.field.encoded(positions) - target).square().mean()
+            value = float(loss.detach())
+            if math.isfinite(value):
+                self.state.backward(loss)
         self.step_number += 1
-        value = float(loss.detach())
         n = positions.shape[0]
         if math.isfinite(value):
-            self.state.backward(loss)
             options = self.options
             self.state.step(options.learning_rate * options.final_rate**progress, self.step_number)
             self.n_samples += n

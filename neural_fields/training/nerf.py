@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from neural_fields.data.dataset import Dataset
+from neural_fields.decoders import direction_coordinates
 from neural_fields.errors import InputError
 from neural_fields.fields import RadianceConfig, RadianceField
+from neural_fields.fields.quantize import quantized
 from neural_fields.ops import MarchScene
 from neural_fields.rendering.occupancy import OccupancyGrid
 from neural_fields.training.radiance_step import Rays, gradient_step
@@ -77,6 +79,9 @@ class NerfTrainer:
         self.options = options or NerfOptions()
         self.seed = seed
         self.field = RadianceField(config, seed)
+        if self.field.view_dependent_density and self.field.modulation is not None:
+            axes = -data.cameras.camera_to_world[:, :3, 2]
+            self.field.modulation.set_mean(direction_coordinates(axes))
         self.grid = OccupancyGrid(self.field, visible_cells(self.field, data), seed)
         if self.grid.n_candidates == 0:
             raise InputError(
@@ -109,7 +114,8 @@ class NerfTrainer:
         """
         if self.step_number % self.options.grid_every == 0 and self.step_number > 0:
             self._update_grid()
-        outcome = self._gradients(self._draw_rays(), self._scene(progress))
+        with quantized(self.field, self.field.config.weight_bits):
+            outcome = self._gradients(self._draw_rays(), self._scene(progress))
         self.step_number += 1
         if math.isfinite(outcome.loss):
             rate = self.options.learning_rate * self.options.final_rate**progress
@@ -148,7 +154,8 @@ class NerfTrainer:
         color, alpha = self.data.pixels(ids, torch.stack([rows, columns], 1))
         background = noise[:, 1:].contiguous()
         target = color + (1 - alpha)[:, None] * background
-        return Rays(origins, directions, noise[:, 0].contiguous(), target, background)
+        widths = cameras.pixel_widths(ids)
+        return Rays(origins, directions, widths, noise[:, 0].contiguous(), target, background)
 
     def _steer(self, n_rays: int, n_samples: int) -> None:
         """Choose the next number of rays so that their samples come near the batch size."""

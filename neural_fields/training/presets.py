@@ -24,6 +24,7 @@ _MODULATIONS = {
     "xy": Modulate("xy", (32, 32)),
     "xyz": Modulate("xyz", (16, 16, 16)),
     "direction": Modulate("direction", (10, 5)),
+    "direction-trunk": Modulate("direction-trunk", (10, 5)),
 }
 
 
@@ -45,6 +46,7 @@ def radiance_setup(
     config = RadianceConfig(
         box=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
         architecture=sized,
+        head=owner.head(preset),
         sampling=_sampling(data, 2.0 if preset == "default" else 1.0),
     )
     rates = owner.rates("radiance", preset)
@@ -88,8 +90,8 @@ def image_setup(
 Config = TypeVar("Config", RadianceConfig, ImageConfig)
 
 
-def with_choices(config: Config, precision: str, modulate: str) -> Config:
-    """The configuration with a precision and a modulation (`none` or its coordinates).
+def with_choices(config: Config, precision: str, modulate: str, bits: int) -> Config:
+    """The configuration with a precision, a modulation (`none` or its coordinates) and weights.
 
     Raises:
         InputError: a name is unknown, or the architecture cannot be had that way.
@@ -101,7 +103,8 @@ def with_choices(config: Config, precision: str, modulate: str) -> Config:
     chosen = None if modulate == "none" else _MODULATIONS[modulate]
     field = RadianceField if isinstance(config, RadianceConfig) else ImageField
     try:
-        config = replace(config, precision=precision, modulate=chosen)  # type: ignore[arg-type]
+        choices = {"precision": precision, "modulate": chosen, "weight_bits": bits}
+        config = replace(config, **choices)  # type: ignore[arg-type]
         with torch.device("meta"):
             field(config, seed=None)
     except InputError:

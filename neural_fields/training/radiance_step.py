@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from neural_fields.fields import RadianceField
+from neural_fields.fields import RadianceField, Samples
 from neural_fields.fields.radiance import LOG_DENSITY_MIN
 from neural_fields.ops import (
     MarchScene,
@@ -18,15 +18,21 @@ from neural_fields.ops import (
     radiance_sample,
     radiance_train,
 )
+from neural_fields.rendering.footprint import cone_variances
 from neural_fields.training.state import TrainState
 
 
 @dataclass(frozen=True)
 class Rays:
-    """A batch: origins, unit directions [n, 3], jitter [n], target and background [n, 3]."""
+    """A batch of rays.
+
+    Origins, unit directions [n, 3], pixel_widths at unit distance and jitter [n], target and
+    background [n, 3].
+    """
 
     origins: Tensor
     directions: Tensor
+    pixel_widths: Tensor
     jitter: Tensor
     target: Tensor
     background: Tensor
@@ -134,8 +140,12 @@ class _ByOps:
         n_samples = int(offsets[-1])
         t_starts, t_ends = samples.t_starts[:n_samples], samples.t_ends[:n_samples]
         ray = torch.repeat_interleave(torch.arange(n_used), offsets.diff())
-        directions = rays.directions[ray]
-        density, color = self._density_and_color(samples.positions[:n_samples], directions)
+        directions, variances = rays.directions[ray], None
+        if self._field.trunk.sees_variances:
+            variances = cone_variances(t_starts, t_ends, directions, rays.pixel_widths[ray])
+            variances /= (2 * self._field.unit) ** 2
+        cube = Samples(samples.positions[:n_samples], directions, variances)
+        density, color = self._density_and_color(cube)
         seen = composite(
             offsets, t_starts, t_ends, density, color, stop=self._field.config.sampling.stop
         )
@@ -149,9 +159,9 @@ class _ByOps:
             self._state.backward(loss)
         return Outcome(value, float(error.detach().square().mean()), n_used, n_samples)
 
-    def _density_and_color(self, cube: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    def _density_and_color(self, cube: Samples) -> tuple[Tensor, Tensor]:
         """Per world length [n], and sRGB [n, 3], at positions in the trunk's cube."""
-        levels = self._field.evaluate_cube(cube, directions, ("log_density", "color"))
+        levels = self._field.evaluate_cube(cube, ("log_density", "color"))
         assert levels.log_density is not None
         assert levels.color is not None
         # As the fused path has it, so that no sample overflows: see docs/ops/fused.md.

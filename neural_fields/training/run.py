@@ -19,7 +19,7 @@ from torch import Tensor
 from neural_fields import _core
 from neural_fields.errors import InputError
 from neural_fields.fields import read_field_file
-from neural_fields.fields.load import Field
+from neural_fields.fields.load import Field, as_kept_
 from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import (
     Description,
@@ -139,7 +139,7 @@ def run_plan(
             seconds=moment.seconds,
             thumbnail=plan.thumbnail(),
         )
-    field = trainer.averaged_field()
+    field = as_kept_(trainer.averaged_field())
     summary = {
         "field": str(path) if path else None,
         "kind": field.kind,

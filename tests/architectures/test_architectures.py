@@ -12,6 +12,7 @@ from PIL import Image
 import neural_fields as nf
 from neural_fields import InputError, architectures
 from neural_fields.architectures import Architecture, NetworkOptions, Rates, Target, Trunk
+from neural_fields.decoders import Modulate
 from neural_fields.fields import (
     ImageConfig,
     ImageField,
@@ -234,19 +235,34 @@ def test_a_file_of_an_unknown_architecture_is_refused(quadratic, tmp_path):
 # ---- published sizes -----------------------------------------------------------------------------
 
 
-def n_params(module):
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def test_published_numbers_of_parameters():
-    options = NetworkOptions()
+@pytest.mark.parametrize(
+    ("name", "preset", "count"),
+    [
+        ("vm", "pvd", 17_346_032),
+        ("voxels", "pvd", 58_720_256),
+        ("mlp", "pvd", 434_460 + 2_816 + 6_272),
+        ("mlp", "nerf", 595_844),
+        ("mlp", "paper", 612_740),
+    ],
+)
+def test_published_numbers_of_parameters(name, preset, count):
+    owner = architectures.get(name)
+    sized = owner.sized(SMALL[1], preset)
     with torch.device("meta"):
-        vm = architectures.get("vm").sized(SMALL[1], "pvd").trunk(3, 16, options)
-        voxels = architectures.get("voxels").sized(SMALL[1], "pvd").trunk(3, 0, options)
+        field = RadianceField(RadianceConfig(architecture=sized, head=owner.head(preset)), None)
+    assert field.n_params == count
+
+
+def test_published_numbers_with_modulation():
+    owner = architectures.get("mlp")
+    config = RadianceConfig(
+        architecture=owner.sized(SMALL[1], "paper"),
+        head=owner.head("paper"),
+        modulate=Modulate("direction-trunk", (10, 3)),
+    )
+    with torch.device("meta"):
+        assert RadianceField(config, None).n_params == 612_740 + 480
+        options = NetworkOptions()
         ffn = architectures.get("fourier").sized(Target("image", 2, 512)).trunk(2, 3, options)
-        nerf = architectures.get("mlp").sized(SMALL[1], "nerf").trunk(3, 257, options)
-    assert n_params(vm) == 17_346_032 - 6_272  # PVD's without its colour head
-    assert n_params(voxels) == 1 * 28 * 128**3
-    assert n_params(ffn) == 263_683  # FFN of CAM's images
-    color_branch = (283 * 128 + 128) + (128 * 3 + 3)
-    assert n_params(nerf) == 595_844 - color_branch
+    assert sum(p.numel() for p in ffn.parameters()) == 263_683  # FFN of CAM's images
+    assert ffn.n_modulated == 3

@@ -15,8 +15,8 @@ from neural_fields.fields import read_field_file
 from neural_fields.rendering.cameras import Cameras
 
 OPTIONS = {
-    "fit nerf": "--output --field --preset --modulate --precision --background --seconds --steps"
-    " --device --seed --resume --config --downscale --save-every --json",
+    "fit nerf": "--output --field --preset --modulate --precision --bits --background --seconds"
+    " --steps --device --seed --resume --config --downscale --save-every --json",
     "eval": "--data --split --json",
     "render": "--output --orbit --cameras --data --split --mode --size --fps --json",
     "report": "--data --output --split --views --orbit --json",

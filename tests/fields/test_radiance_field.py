@@ -6,6 +6,7 @@ import torch
 
 from neural_fields import InputError, ops
 from neural_fields.architectures.hash import Hash
+from neural_fields.decoders import Head
 from neural_fields.fields import RadianceConfig, RadianceField, Samples, Sampling
 
 SMALL = Hash(log2_table_size=8, base_resolution=4, finest_resolution=32)
@@ -114,8 +115,7 @@ def test_gradients_reach_all_parameters_and_positions():
             architecture=Hash(
                 n_levels=16, n_features=2, interpolation="smoothstep", hidden=(32, 48)
             ),
-            n_features=32,
-            color_hidden=(),
+            head=Head(32, (), False, "frequency", True),
             sampling=Sampling(step=0.01, cone=0.01, max_step=0.5, n_cascades=3, resolution=32),
         ),
     ],
@@ -128,7 +128,7 @@ def test_configurations_survive_json(config):
 
 
 def test_shapes_are_known_without_memory():
-    field = make_field(color_hidden=(16,), n_features=5)
+    field = make_field(head=Head(5, (16,)))
     with torch.device("meta"):
         shapes = RadianceField(field.config, seed=None).state_dict()
     for name, value in field.state_dict().items():

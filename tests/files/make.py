@@ -8,6 +8,7 @@ import sys
 import torch
 
 from neural_fields.architectures.hash import Hash
+from neural_fields.decoders import Head
 from neural_fields.fields import RadianceConfig, RadianceField, Sampling
 from neural_fields.fields.load import save
 
@@ -16,7 +17,7 @@ def field():
     config = RadianceConfig(
         box=((-1.0, -2.0, 0.0), (1.0, 0.0, 3.0)),
         architecture=Hash(log2_table_size=6, base_resolution=4, finest_resolution=16, hidden=(16,)),
-        color_hidden=(16,),
+        head=Head(hidden=(16,)),
         sampling=Sampling(step=0.1, max_step=0.1, resolution=8),
     )
     made = RadianceField(config, seed=5)

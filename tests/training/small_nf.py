@@ -6,6 +6,7 @@ from dataclasses import replace
 import neural_fields.fit
 from neural_fields.architectures.hash import Hash
 from neural_fields.cli.main import main
+from neural_fields.decoders import Head
 from neural_fields.training import presets
 
 
@@ -19,7 +20,7 @@ def small_setup(data, field="hash", preset="default"):
             architecture=Hash(
                 log2_table_size=12, base_resolution=8, finest_resolution=64, hidden=(32,)
             ),
-            color_hidden=(32,),
+            head=Head(hidden=(32,)),
             sampling=replace(
                 sampling,
                 resolution=32,

@@ -9,7 +9,8 @@ from small_nf import small_setup
 import neural_fields.fit
 from neural_fields import InputError, TrainingError, _core, architectures, evaluate
 from neural_fields.data.dataset import load_dataset
-from neural_fields.fields import RadianceField, read_field_file
+from neural_fields.decoders import direction_coordinates
+from neural_fields.fields import RadianceField, Samples, read_field_file
 from neural_fields.rendering.occupancy import cell_centers, cell_sizes
 from neural_fields.rendering.volume import render_view
 from neural_fields.training import presets, radiance_step
@@ -110,7 +111,7 @@ def test_every_architecture_learns_a_scene(data, name):
     assert torch.isfinite(picture.color).all()
 
 
-@pytest.mark.parametrize("coordinates", ["xyz", "direction"])
+@pytest.mark.parametrize("coordinates", ["xyz", "direction", "direction-trunk"])
 def test_modulated_scenes_are_learnt_and_kept(data, coordinates, tmp_path):
     run = neural_fields.fit.nerf(data, tmp_path / "a.nf", steps=40, modulate=coordinates)
     field = neural_fields.load(tmp_path / "a.nf")
@@ -119,6 +120,57 @@ def test_modulated_scenes_are_learnt_and_kept(data, coordinates, tmp_path):
     grid = field.modulation.grid
     assert (grid.std(0) > 0).all()  # every layer's scales and shifts have moved
     assert run.summary["psnr_train"] > 12
+
+
+def test_density_that_depends_on_the_view_is_a_mean_without_one(data):
+    config, training = presets.radiance_setup(data, "mlp")
+    config = presets.with_choices(config, "float32", "direction-trunk", 32)
+    field = NerfTrainer(config, data, training).field
+    assert field.view_dependent_density
+    assert not RadianceField(presets.radiance_setup(data, "mlp")[0]).view_dependent_density
+    with torch.no_grad():
+        field.modulation.grid += 0.3 * torch.rand_like(field.modulation.grid)
+    axes = -data.cameras.camera_to_world[:, :3, 2]
+    scale, shift = field.modulation(direction_coordinates(axes))
+    mean_scale, mean_shift = field.modulation.mean(2)
+    torch.testing.assert_close(mean_scale[1], scale.mean(0))
+    torch.testing.assert_close(mean_shift[0], shift.mean(0))
+    points = torch.rand(2, 3).sub(0.5)
+    seen = [
+        field.evaluate(Samples(points, axis.expand(2, 3)), ("log_density",)).log_density
+        for axis in torch.eye(3)
+    ]
+    assert not torch.allclose(seen[0], seen[1])
+    assert torch.isfinite(field.density(points)).all()
+
+
+def test_weights_of_8_bits_are_trained_and_kept(data, tmp_path):
+    run = neural_fields.fit.nerf(data, tmp_path / "a.nf", steps=40, field="mlp", bits=8)
+    kept = neural_fields.load(tmp_path / "a.nf")
+    for name, value in run.field.named_parameters():
+        assert torch.equal(value, kept.get_parameter(name)), name
+    assert (tmp_path / "a.ckpt.nf").stat().st_size > 3 * 4 * kept.n_params  # floats and moments
+    a, b = (evaluate(tmp_path / f"a{end}.nf", data)["psnr"] for end in ("", ".ckpt"))
+    assert a == b > 12
+
+
+def test_a_step_sees_rounded_weights_and_moves_the_raw_ones(data, monkeypatch):
+    config, training = presets.radiance_setup(data, "mlp")
+    config = presets.with_choices(config, "float32", "none", 8)
+    trainer = NerfTrainer(config, data, dataclasses.replace(training, batch_samples=4096))
+    params, seen = trainer.field.trunk.last.params, []
+    gradients = trainer._gradients
+    monkeypatch.setattr(
+        trainer, "_gradients", lambda *a: (seen.append(params.detach().clone()), gradients(*a))[1]
+    )
+    before = params.detach().clone()
+    trainer.step(0.0)
+    matrix = slice(0, 128 * 63)
+    assert len(before[matrix].unique()) > 1000
+    assert len(seen[0][matrix].unique()) <= 255
+    moved = (params.detach() - before).abs()
+    assert 0 < moved.max() < 1.5 * training.learning_rate
+    assert len(params[matrix].unique()) > 1000
 
 
 def test_pictures_of_nothing_are_refused(data):
