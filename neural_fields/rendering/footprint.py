@@ -24,7 +24,7 @@ def cone_variances(
         >>> t = torch.tensor([3.9]), torch.tensor([4.1])
         >>> z = torch.tensor([[0.0, 0.0, 1.0]])
         >>> cone_variances(*t, z, torch.tensor([0.01])).sqrt().mul(1e4).round()
-        tensor([[115., 115., 577.]])
+        tensor([[116., 116., 577.]])
     """
     middle, half = (t_starts + t_ends) / 2, (t_ends - t_starts) / 2
     near = 3 * middle.square() + half.square()
