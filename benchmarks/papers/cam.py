@@ -99,7 +99,7 @@ def image_row(path: Path, modulated: bool, steps: int) -> dict[str, Any]:
         modulate=Modulate("xy", (32, 32)) if modulated else None,
     )
     field = ImageField(config, seed=0)
-    state = TrainState(field, shares={"modulation.grid": 10.0}, sparse=False, l2=0.0)
+    state = TrainState(field, shares={"modulation.grid": 10.0}, l2=0.0)
     flat = values.view(-1, 3)
     began = time.perf_counter()
     for step in range(steps):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neural_fields.ops import HashGridSpec, hash_grid, huge_pages_empty
+from neural_fields.ops import HashGridSpec, SparseGradient, hash_grid, huge_pages_empty
 
 
 class HashEncoding(nn.Module):
     """Positions in [0, 1]^d to n_levels * n_features features.
+
+    A trainer that sets `sparse_gradient` finds the table's gradient there instead of in autograd.
 
     Example:
         >>> encoding = HashEncoding(HashGridSpec(log2_table_size=12))
@@ -21,6 +23,7 @@ class HashEncoding(nn.Module):
     def __init__(self, spec: HashGridSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.sparse_gradient: SparseGradient | None = None
         self.table = nn.Parameter(huge_pages_empty((spec.n_entries, spec.n_features)))
 
     @torch.no_grad()
@@ -35,4 +38,4 @@ class HashEncoding(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """Features [n, n_output] of positions [n, d] in [0, 1]; twice differentiable."""
-        return hash_grid(positions, self.table, self.spec)
+        return hash_grid(positions, self.table, self.spec, self.sparse_gradient)

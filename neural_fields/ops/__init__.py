@@ -18,7 +18,7 @@ from neural_fields.ops.fused import (
     radiance_sample,
     radiance_train,
 )
-from neural_fields.ops.hash_grid import HashGridLevel, HashGridSpec, hash_grid
+from neural_fields.ops.hash_grid import HashGridLevel, HashGridSpec, SparseGradient, hash_grid
 from neural_fields.ops.march import MarchScene, PackedSamples, march
 from neural_fields.ops.memory import huge_pages_empty
 from neural_fields.ops.mlp import MlpSpec, Precision, mlp
@@ -50,6 +50,7 @@ __all__ = [
     "RadianceParams",
     "RadianceSamples",
     "RadianceSpec",
+    "SparseGradient",
     "TensorPlanesSpec",
     "VoxelsSpec",
     "adam_step",

@@ -137,7 +137,20 @@ def _shape_of(module: ModuleType, *arguments: Argument) -> _core.HashGridShape:
     return shape
 
 
-def hash_grid(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
+class SparseGradient(NamedTuple):
+    """Where gradients of a table are added up between steps of `adam_step`, which clears both.
+
+    values float32 [n_entries * n_features]; touched uint8, one per 16 of them, 1 where some were
+    added to.
+    """
+
+    values: Tensor
+    touched: Tensor
+
+
+def hash_grid(
+    positions: Tensor, table: Tensor, spec: HashGridSpec, sparse: SparseGradient | None = None
+) -> Tensor:
     """Look up the features of every level at every position.
 
     Args:
@@ -145,6 +158,8 @@ def hash_grid(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
             zero gradient there; NaN reads as 0, with zero gradient.
         table: [spec.n_entries, n_features], of the same type and device.
         spec: the shape of the grid.
+        sparse: gets the table's gradient instead of autograd, which would fill a tensor as large
+            as the table in every step. On the CPU, once differentiable.
 
     Returns:
         [n, n_levels * n_features]: the features of the coarsest level first.
@@ -167,8 +182,41 @@ def hash_grid(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
         >>> hash_grid(torch.rand(5, 2), table, spec).shape
         torch.Size([5, 8])
     """
-    features: Tensor = _forward(positions, table, *spec.arguments)
+    if sparse is not None:
+        features: Tensor = _IntoSparse.apply(positions, table, spec, sparse)  # type: ignore[no-untyped-call]
+    else:
+        features = _forward(positions, table, *spec.arguments)
     return features
+
+
+class _IntoSparse(torch.autograd.Function):
+    """Autograd sees no gradient of the table: it is added to what `sparse` holds."""
+
+    @staticmethod
+    def forward(
+        ctx: Context, positions: Tensor, table: Tensor, spec: HashGridSpec, sparse: SparseGradient
+    ) -> Tensor:
+        ctx.spec, ctx.sparse = spec, sparse
+        ctx.save_for_backward(positions, table)
+        return _forward_kernel(positions, table, *spec.arguments)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Context, grad_output: Tensor) -> Gradients:
+        positions, table = ctx.saved_tensors
+        grad_positions = None
+        if ctx.needs_input_grad[0]:
+            grad_positions = _backward_positions(grad_output, positions, table, *ctx.spec.arguments)
+        if ctx.needs_input_grad[1]:
+            module = native("hash_grid", positions)
+            module.hash_grid_backward_table(
+                _shape_of(module, *ctx.spec.arguments),
+                grad_output.contiguous(),
+                positions.contiguous(),
+                ctx.sparse.values.view(table.shape),
+                ctx.sparse.touched,
+            )
+        return grad_positions, None, None, None
 
 
 _SPEC = (

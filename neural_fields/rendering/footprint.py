@@ -21,6 +21,7 @@ def cone_variances(
     the middle of the piece, which is its mean but for pieces as long as they are distant.
 
     Example:
+        >>> import torch
         >>> t = torch.tensor([3.9]), torch.tensor([4.1])
         >>> z = torch.tensor([[0.0, 0.0, 1.0]])
         >>> cone_variances(*t, z, torch.tensor([0.01])).sqrt().mul(1e4).round()

@@ -68,7 +68,6 @@ class ImageTrainer:
                 **grid_shares(self.field.trunk, options.grid_rate / options.learning_rate),
                 "modulation.grid": options.modulation_share,
             },
-            sparse=False,
             l2=options.l2,
         )
         self.step_number = 0

@@ -96,7 +96,6 @@ class NerfTrainer:
                 ),
                 "modulation.grid": self.options.modulation_share,
             },
-            sparse=self.field.fused_spec() is not None,
             l2=self.options.l2,
         )
         self.step_number = 0

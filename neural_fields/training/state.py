@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from neural_fields.architectures import Trunk
+from neural_fields.encodings import HashEncoding
 from neural_fields.errors import TrainingError
+from neural_fields.ops import SparseGradient
 from neural_fields.training.adam import AdamState
 from neural_fields.training.average import Average
 
@@ -22,16 +24,13 @@ class TrainState:
         averages: the weights that evaluate.
     """
 
-    def __init__(
-        self, field: nn.Module, *, shares: dict[str, float], sparse: bool, l2: float
-    ) -> None:
+    def __init__(self, field: nn.Module, *, shares: dict[str, float], l2: float) -> None:
         """Set up all parameters.
 
         Args:
             field: the module.
             shares: of the parameters that are grids, by name: their learning rate as a share of
                 the others'. They have no weight decay, which would pull scales of 1 to 0.
-            sparse: whether gradients of these come with a map of touched blocks.
             l2: weight decay of the others.
         """
         self._field = field
@@ -40,9 +39,12 @@ class TrainState:
         self._share: dict[str, float] = {}
         for name, parameter in self.parameters.items():
             is_grid = name in shares
-            self.adam[name] = AdamState(
-                parameter, sparse=sparse and is_grid, l2=0.0 if is_grid else l2
-            )
+            encoding = field.get_submodule(name.rpartition(".")[0])
+            sparse = isinstance(encoding, HashEncoding)
+            state = AdamState(parameter, sparse=sparse, l2=0.0 if is_grid else l2)
+            if isinstance(encoding, HashEncoding) and state.touched is not None:
+                encoding.sparse_gradient = SparseGradient(state.grad, state.touched)
+            self.adam[name] = state
             self._share[name] = shares.get(name, 1.0)
         self.averages = {name: Average(value) for name, value in self.parameters.items()}
 
@@ -55,9 +57,10 @@ class TrainState:
 
     def backward(self, loss: Tensor) -> None:
         """Put the gradients of a loss into the optimiser's buffers."""
-        gradients = torch.autograd.grad(loss, [*self.parameters.values()])
+        gradients = torch.autograd.grad(loss, [*self.parameters.values()], allow_unused=True)
         for state, gradient in zip(self.adam.values(), gradients, strict=True):
-            state.grad.copy_(gradient.reshape(-1))
+            if gradient is not None:  # a sparse one is there already
+                state.grad.copy_(gradient.reshape(-1))
 
     def check_finite(self, step: int) -> None:
         """Raise TrainingError naming the first parameter that holds NaN or infinity."""

@@ -285,3 +285,25 @@ def test_specs_are_plain_values():
     assert len({spec, ops.HashGridSpec(n_levels=4, finest_resolution=128)}) == 1
     assert spec.growth == pytest.approx(2.0)
     assert spec.n_output == 16
+
+
+def test_a_sparse_gradient_is_the_dense_one(any_isa):
+    spec = ops.HashGridSpec(n_dims=2, n_levels=4, n_features=2, finest_resolution=512)
+    table = torch.randn(spec.n_entries, 2, requires_grad=True)
+    positions = torch.rand(300, 2, requires_grad=True)
+    weight = torch.randn(300, 8)
+    sparse = ops.SparseGradient(
+        torch.zeros(table.numel()), torch.zeros((table.numel() + 15) // 16, dtype=torch.uint8)
+    )
+    features = ops.hash_grid(positions, table, spec)
+    dense, of_positions = torch.autograd.grad((features * weight).sum(), [table, positions])
+    for times in (1, 2):  # it adds up
+        seen = ops.hash_grid(positions, table, spec, sparse)
+        assert torch.equal(seen, features)
+        got = torch.autograd.grad((seen * weight).sum(), [table, positions], allow_unused=True)
+        assert got[0] is None
+        assert torch.equal(got[1], of_positions)
+        torch.testing.assert_close(sparse.values.view(-1, 2), times * dense)
+    blocks = torch.nn.functional.pad(dense.view(-1) != 0, (0, -table.numel() % 16)).view(-1, 16)
+    assert torch.equal(sparse.touched.bool(), blocks.any(1))
+    assert 0 < sparse.touched.sum() < len(sparse.touched)
