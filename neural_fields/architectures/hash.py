@@ -100,7 +100,7 @@ class Hash(Architecture):
     @classmethod
     def _for_image(cls, target: Target) -> Hash:
         return cls(
-            log2_table_size=min(24, max(14, math.ceil(2 * math.log2(target.finest)))),
+            log2_table_size=min(22, max(14, math.ceil(2 * math.log2(target.finest)))),
             finest_resolution=max(32, target.finest),
             hidden=(64, 64),
         )
