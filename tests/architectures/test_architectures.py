@@ -238,6 +238,13 @@ def n_params(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def test_presets_of_hash_reach_as_far_as_the_scene():
+    for preset in ("ngp", "ngp16", "pvd"):
+        made = architectures.get("hash").sized(Target("radiance", 3, 32, scale=4), preset)
+        assert made.finest_resolution == 4 * 2048
+        assert made.convention == ("torch-ngp" if preset == "pvd" else "tiny-cuda-nn")
+
+
 def test_published_numbers_of_parameters():
     options = NetworkOptions()
     with torch.device("meta"):
@@ -245,7 +252,10 @@ def test_published_numbers_of_parameters():
         voxels = architectures.get("voxels").sized(SMALL[1], "pvd").trunk(3, 0, options)
         ffn = architectures.get("fourier").sized(Target("image", 2, 512)).trunk(2, 3, options)
         nerf = architectures.get("mlp").sized(SMALL[1], "nerf").trunk(3, 257, options)
+        pvd = architectures.get("hash").sized(SMALL[1], "pvd").trunk(3, 16, options)
     assert n_params(vm) == 17_346_032 - 6_272  # PVD's without its colour head
+    assert pvd.encoding.table.numel() == 10_607_408
+    assert n_params(pvd.mlp) == 28 * 64 + 64 * 16
     assert n_params(voxels) == 1 * 28 * 128**3
     assert n_params(ffn) == 263_683  # FFN of CAM's images
     color_branch = (283 * 128 + 128) + (128 * 3 + 3)
