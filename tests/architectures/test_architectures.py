@@ -245,6 +245,12 @@ def test_presets_of_hash_reach_as_far_as_the_scene():
         assert made.convention == ("torch-ngp" if preset == "pvd" else "tiny-cuda-nn")
 
 
+def test_unknown_conventions_are_refused():
+    data = sized("mlp", SMALL[0]).to_dict()
+    with pytest.raises(InputError, match=r"needs one of nerf, tiny-cuda-nn, got 'nrf'; did"):
+        architectures.from_dict({**data, "convention": "nrf"})
+
+
 def test_published_numbers_of_parameters():
     options = NetworkOptions()
     with torch.device("meta"):
