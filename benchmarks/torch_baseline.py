@@ -112,8 +112,9 @@ class Grid:
 
     def __init__(self, spec: HashGridSpec) -> None:
         levels = spec.levels
-        if spec.n_dims != 3 or spec.grid_type != "hash" or spec.interpolation != "linear":
-            raise ValueError("Grid: needs a linear hash grid in three dimensions.")
+        kind = spec.n_dims, spec.grid_type, spec.interpolation, spec.convention
+        if kind != (3, "hash", "linear", "tiny-cuda-nn"):
+            raise ValueError("Grid: needs a linear hash grid in three dimensions, as tiny-cuda-nn.")
         if spec.n_features % 2:
             raise ValueError(f"Grid: needs an even number of features, got {spec.n_features}.")
         self.spec = spec

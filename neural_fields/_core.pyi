@@ -25,6 +25,7 @@ class HashGridShape:
         per_level_scale: float,
         grid_type: str,
         interpolation: str,
+        convention: str,
     ) -> None: ...
     @property
     def n_dims(self) -> int: ...

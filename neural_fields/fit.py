@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from neural_fields.training.nerf import NerfTrainer
 from neural_fields.training.presets import image_setup, radiance_setup, with_choices
 from neural_fields.training.run import Plan, Progress, Run, checked_output, provenance, run_plan
 from neural_fields.training.run import changed_options as _changed
+from neural_fields.training.tcnn import FieldChoice, TcnnConfig, chosen_field
 
 DEFAULT_SECONDS = {"nerf": 60.0, "image": 20.0}
 
@@ -31,7 +33,7 @@ def nerf(
     data: str | os.PathLike[str] | Dataset,
     output: str | os.PathLike[str] | None = None,
     *,
-    field: str = "hash",
+    field: FieldChoice = "hash",
     preset: str = "default",
     modulate: str = "none",
     precision: str = "float32",
@@ -53,7 +55,8 @@ def nerf(
         data: a folder (see docs/data.md), or a loaded training split.
         output: where the `.nf` file goes; None keeps the field in memory. A checkpoint lies
             beside it while training.
-        field: the architecture; see docs/architectures.md.
+        field: the architecture's name, or a file or dictionary of tiny-cuda-nn's JSON; see
+            docs/architectures.md.
         preset: `default`, or one of the architecture's.
         modulate: `none`, or coordinate-aware modulation by `xyz`, `direction` or
             `direction-trunk`.
@@ -80,10 +83,11 @@ def nerf(
     """
     budget = _budget("nerf", steps, seconds)
     _check_numbers(seed, save_every)
+    chosen = _chosen(field)
     path = checked_output(output, resume)
     if not isinstance(data, Dataset):
         data = load_dataset(data, "train", downscale, background)
-    config, training = radiance_setup(data, field, preset)
+    config, training = radiance_setup(data, chosen, preset)
     config = with_choices(config, precision, modulate, bits)
     trainer = NerfTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
@@ -101,7 +105,7 @@ def image(
     data: str | os.PathLike[str] | Picture,
     output: str | os.PathLike[str] | None = None,
     *,
-    field: str = "hash",
+    field: FieldChoice = "hash",
     preset: str = "default",
     modulate: str = "none",
     precision: str = "float32",
@@ -121,7 +125,8 @@ def image(
     Args:
         data: a file (PNG, JPEG, EXR, HDR, TIFF, ...), or a loaded picture.
         output: as for `nerf`.
-        field: the architecture; see docs/architectures.md.
+        field: the architecture's name, or a file or dictionary of tiny-cuda-nn's JSON; see
+            docs/architectures.md.
         preset: `default`, or one of the architecture's.
         modulate: `none`, or coordinate-aware modulation by `xy`.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
@@ -146,10 +151,11 @@ def image(
     """
     budget = _budget("image", steps, seconds)
     _check_numbers(seed, save_every)
+    chosen = _chosen(field)
     path = checked_output(output, resume)
     if not isinstance(data, Picture):
         data = load_picture(data, downscale)
-    config, training = image_setup(data, field, preset)
+    config, training = image_setup(data, chosen, preset)
     config = with_choices(config, precision, modulate, bits)
     trainer = ImageTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
@@ -161,6 +167,14 @@ def image(
         on_start(trainer, data)
     plan = Plan(path, budget, about, resume, save_every, lambda: _small(trainer))
     return run_plan(trainer, plan, on_progress)
+
+
+def _chosen(field: FieldChoice) -> str | TcnnConfig:
+    """See `chosen_field`; warns of what a configuration says that is not used."""
+    chosen = chosen_field(field)
+    if isinstance(chosen, TcnnConfig) and chosen is not field and chosen.note:
+        warnings.warn(chosen.note, stacklevel=3)
+    return chosen
 
 
 def _budget(command: str, steps: int | None, seconds: float | None) -> Budget:

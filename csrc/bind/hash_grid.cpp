@@ -20,6 +20,12 @@ GridInterpolation interpolation_from_name(const std::string& name) {
   throw py::value_error("interpolation: needs linear or smoothstep, got '" + name + "'.");
 }
 
+GridConvention convention_from_name(const std::string& name) {
+  if (name == "tiny-cuda-nn") return GridConvention::tiny_cuda_nn;
+  if (name == "torch-ngp") return GridConvention::torch_ngp;
+  throw py::value_error("convention: needs tiny-cuda-nn or torch-ngp, got '" + name + "'.");
+}
+
 std::int64_t n_entries(const HashGridShape& shape) {
   const HashGridLevel& last = shape.levels[shape.n_levels - 1];
   return last.offset + last.size;
@@ -99,12 +105,15 @@ bool is_f64(const py::object& tensor) { return view_tensor(tensor, "positions").
 void bind_hash_grid(OpModule& m) {
   py::class_<HashGridShape>(m, "HashGridShape", py::module_local(kOnCuda))
       .def(py::init([](int n_dims, int n_levels, int n_features, int log2_table_size, int base_resolution,
-                       double per_level_scale, const std::string& grid_type, const std::string& interpolation) {
+                       double per_level_scale, const std::string& grid_type, const std::string& interpolation,
+                       const std::string& convention) {
              return hash_grid_shape(n_dims, n_levels, n_features, log2_table_size, base_resolution, per_level_scale,
-                                    indexing_from_name(grid_type), interpolation_from_name(interpolation));
+                                    indexing_from_name(grid_type), interpolation_from_name(interpolation),
+                                    convention_from_name(convention));
            }),
            py::arg("n_dims"), py::arg("n_levels"), py::arg("n_features"), py::arg("log2_table_size"),
-           py::arg("base_resolution"), py::arg("per_level_scale"), py::arg("grid_type"), py::arg("interpolation"))
+           py::arg("base_resolution"), py::arg("per_level_scale"), py::arg("grid_type"), py::arg("interpolation"),
+           py::arg("convention"))
       .def_readonly("n_dims", &HashGridShape::n_dims)
       .def_readonly("n_features", &HashGridShape::n_features)
       .def_readonly("n_levels", &HashGridShape::n_levels)

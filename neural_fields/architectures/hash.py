@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Literal
 
@@ -20,7 +20,7 @@ from neural_fields.architectures import (
     Trunk,
     register,
 )
-from neural_fields.decoders import Mlp
+from neural_fields.decoders import Head, Mlp
 from neural_fields.encodings import HashEncoding
 from neural_fields.ops import HashGridSpec, MlpSpec
 
@@ -35,8 +35,11 @@ class Hash(Architecture):
         n_features: per level; n_levels * n_features is a multiple of 16 on the fast path.
         log2_table_size: cap of a level's entries.
         base_resolution: vertices per axis of the coarsest level.
-        finest_resolution: vertices per axis of the finest level.
+        finest_resolution: vertices per axis of the finest level; None: per_level_scale says it.
+        per_level_scale: growth from level to level, where finest_resolution is None.
+        grid_type: `hash`, `dense` or `tiled`.
         interpolation: `linear` or `smoothstep`.
+        convention: of dense levels: `tiny-cuda-nn` or `torch-ngp`.
         hidden: widths of the network's hidden layers.
     """
 
@@ -44,8 +47,11 @@ class Hash(Architecture):
     n_features: int = 4
     log2_table_size: int = 19
     base_resolution: int = 16
-    finest_resolution: int = 2048
+    finest_resolution: int | None = 2048
+    per_level_scale: float | None = None
+    grid_type: Literal["hash", "dense", "tiled"] = "hash"
     interpolation: Literal["linear", "smoothstep"] = "linear"
+    convention: Literal["tiny-cuda-nn", "torch-ngp"] = "tiny-cuda-nn"
     hidden: tuple[int, ...] = (64,)
 
     name = "hash"
@@ -54,20 +60,15 @@ class Hash(Architecture):
         {
             "ngp": "instant-ngp's sizes, 8 levels of 4 features",
             "ngp16": "those of its paper, 16 levels of 2 features",
+            "pvd": "PVD's, 14 levels of 2 features as torch-ngp lays them out",
         }
     )
 
     def grid(self, n_dims: int) -> HashGridSpec:
         """The operation's description of the grid."""
-        return HashGridSpec(
-            n_dims=n_dims,
-            n_levels=self.n_levels,
-            n_features=self.n_features,
-            log2_table_size=self.log2_table_size,
-            base_resolution=self.base_resolution,
-            finest_resolution=self.finest_resolution,
-            interpolation=self.interpolation,
-        )
+        sizes = asdict(self)
+        del sizes["hidden"]  # what else there is has the same names in both
+        return HashGridSpec(n_dims=n_dims, **sizes)
 
     def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> HashTrunk:
         """Grid and network."""
@@ -82,11 +83,19 @@ class Hash(Architecture):
             return cls._for_image(target)
         if preset == "ngp16":
             return cls(n_levels=16, n_features=2, finest_resolution=2048 * target.scale)
+        if preset == "pvd":
+            finest = 2048 * target.scale
+            return cls(14, 2, finest_resolution=finest, convention="torch-ngp")
         if preset == "ngp":
             return cls(finest_resolution=2048 * target.scale)
         vertices = 2.5 * target.finest
         finest = 2 ** min(13, max(9, round(math.log2(max(vertices, 1.0)))))
         return cls(log2_table_size=18, finest_resolution=finest)
+
+    @classmethod
+    def head(cls, preset: str = "default") -> Head:
+        """PVD's sees the 15 colour features alone."""
+        return Head(sees_density=preset != "pvd")
 
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:

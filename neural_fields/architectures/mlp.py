@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from neural_fields.architectures._network import draw_uniform, linear_bound
 from neural_fields.decoders import Head
 from neural_fields.decoders import Mlp as Network
 from neural_fields.encodings import integrated_frequency
+from neural_fields.errors import InputError, unknown_value
 from neural_fields.ops import MlpSpec, frequency, modulate
 
 
@@ -31,9 +33,12 @@ class Mlp(Architecture):
     """Octaves and layers.
 
     Attributes:
-        octaves: of the encoding: the position in [-1, 1] and sin, cos of 2^k times it.
+        octaves: of the encoding.
         hidden: widths of the hidden layers, relu.
         skip: the encoding is given again to the layer after this many; 0 = to none.
+        convention: `nerf`: the position in [-1, 1] and sin, cos of 2^k times it, layers with
+            biases; `tiny-cuda-nn`: sin, cos of 2^k pi times the position in [0, 1], axis by axis,
+            layers without.
         neck: widths of a network without biases behind the layers: its input, its hidden layers;
             empty for none.
         integrated: 0, or the encoding is the mean of sin and cos alone over what a position stands
@@ -43,6 +48,7 @@ class Mlp(Architecture):
     octaves: int = 10
     hidden: tuple[int, ...] = (128, 128, 128, 128)
     skip: int = 0
+    convention: Literal["nerf", "tiny-cuda-nn"] = "nerf"
     neck: tuple[int, ...] = ()
     integrated: int = 0
 
@@ -56,6 +62,13 @@ class Mlp(Architecture):
             "pvd": "PVD's, 7 layers of 256 and the network of its hash grid",
         }
     )
+
+    def __post_init__(self) -> None:
+        known = ("nerf", "tiny-cuda-nn")
+        if self.convention not in known:
+            raise InputError(unknown_value("config: convention", str(self.convention), known))
+        if self.integrated and self.convention != "nerf":
+            raise InputError("config: integrated needs the convention nerf, got tiny-cuda-nn.")
 
     def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """Encoding and layers."""
@@ -97,29 +110,34 @@ class MlpTrunk(Trunk):
     def __init__(self, config: Mlp, n_dims: int, n_output: int, network: NetworkOptions) -> None:
         super().__init__()
         self.sees_variances = config.integrated > 0
-        self._octaves, self._cells, self._normalize = (
-            config.octaves,
-            config.integrated,
-            network.normalize,
-        )
-        n_input = n_dims * (2 * config.octaves + (not self.sees_variances))
-        options = network._asdict()
+        self._config, self._normalize = config, network.normalize
+        self.as_nerf = config.convention == "nerf"
+        n_input = n_dims * (2 * config.octaves + (self.as_nerf and not self.sees_variances))
+        plain: dict[str, Any] = network._asdict()
+        options = {"biases": self.as_nerf, **plain}
         before, after = config.hidden[: config.skip], config.hidden[config.skip :]
         self.first = self.neck = None
         if before:
-            self.first = Network(MlpSpec((n_input, *before), biases=True, **options))
+            self.first = Network(MlpSpec((n_input, *before), **options))
             n_input += before[-1]
         if config.neck:
-            self.neck = Network(MlpSpec((*config.neck, n_output), **options))
+            self.neck = Network(MlpSpec((*config.neck, n_output), **plain))
             n_output = config.neck[0]
-        self.last = Network(MlpSpec((n_input, *after, n_output), biases=True, **options))
+        self.last = Network(MlpSpec((n_input, *after, n_output), **options))
         self.n_modulated = len(config.hidden) + max(0, len(config.neck) - 1)
 
     def reset(self, generator: torch.Generator) -> None:
-        """As `torch.nn.Linear`; He et al.'s wider start gains nothing and costs images 2 dB."""
+        """As `torch.nn.Linear`, or as tiny-cuda-nn, whose start is that of our `Network`.
+
+        He et al.'s wider start gains nothing and costs images 2 dB.
+        """
         for network in (self.first, self.last):
-            if network is not None:
+            if network is None:
+                continue
+            if self.as_nerf:
                 draw_uniform(network, generator, linear_bound)
+            else:
+                network.reset(generator)
         if self.neck is not None:
             self.neck.reset(generator)
 
@@ -134,7 +152,7 @@ class MlpTrunk(Trunk):
 
         Variances [n, n_dims] are those of positions in the cube; see `integrated_frequency`.
         """
-        hidden = encoded = self._encode(positions, variances)
+        hidden = encoded = self.encode(positions, variances)
         at = 0
         if self.first is not None:
             n = self.first.spec.n_hidden_layers
@@ -148,13 +166,18 @@ class MlpTrunk(Trunk):
             hidden = self.neck.forward(hidden, *_columns(scale, shift, end, None))
         return hidden
 
-    def _encode(self, positions: Tensor, variances: Tensor | None) -> Tensor:
-        centered = positions.clamp(0, 1) * 2 - 1
-        if not self.sees_variances:
-            return frequency(centered, self._octaves)
-        if variances is None:  # of a uniform draw from a cell
-            variances = torch.full_like(positions, 1 / (12 * self._cells**2))
-        return integrated_frequency(centered, 4 * variances, self._octaves)
+    def encode(self, positions: Tensor, variances: Tensor | None = None) -> Tensor:
+        """What the first layer gets of positions [n, n_dims]."""
+        inside, octaves = positions.clamp(0, 1), self._config.octaves
+        if self.sees_variances:
+            if variances is None:  # of a uniform draw from a cell
+                variances = torch.full_like(positions, 1 / (12 * self._config.integrated**2))
+            return integrated_frequency(inside * 2 - 1, 4 * variances, octaves)
+        if self.as_nerf:
+            return frequency(inside * 2 - 1, octaves)
+        n, n_dims = positions.shape
+        waves = frequency(inside, octaves, identity=False, include_pi=True)
+        return waves.view(n, 2 * octaves, n_dims).transpose(1, 2).flatten(1)
 
 
 def _columns(

@@ -27,15 +27,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _architectures() -> Sequence[str]:
-    from neural_fields.architectures import names
-
-    return names()
-
-
 # Options whose values are words from a list.
 CHOICES: dict[str, Callable[[], Sequence[str]]] = {
-    "--field": _architectures,
     "--modulate": lambda: ("none", "xy", "xyz", "direction"),
     "--precision": lambda: ("float32", "bf16"),
     "--device": lambda: ("auto", "cpu"),

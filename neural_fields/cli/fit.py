@@ -58,7 +58,8 @@ def fit_nerf(
         data: folder with transforms_train.json (Blender) or transforms.json (nerfstudio,
             instant-ngp).
         output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
-        field: architecture (hash); docs/architectures.md compares them.
+        field: architecture (hash); docs/architectures.md compares them. Or FILE.json: encoding and
+            network as tiny-cuda-nn's configurations have them.
         preset: default (a minute on two cores), or a size of the architecture's own, such as ngp
             and ngp16 of hash.
         modulate: none, xyz, direction or direction-trunk: coordinate-aware modulation of the
@@ -137,7 +138,8 @@ def fit_image(
     Args:
         data: the picture.
         output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
-        field: architecture (hash); docs/architectures.md compares them.
+        field: architecture (hash); docs/architectures.md compares them. Or FILE.json: encoding and
+            network as tiny-cuda-nn's configurations have them.
         preset: default, or a size of the architecture's own.
         modulate: none or xy: coordinate-aware modulation of the hidden layers by position.
         precision: of the networks: float32, or bf16, which trains faster on processors that
@@ -204,7 +206,12 @@ def _merged(
         values.pop("steps", None)
         values.pop("seconds", None)
     options = values.pop("training", {})
-    return {**values, **flags, "options": options}
+    chosen = {**values, **flags, "options": options}
+    if "field" in chosen:
+        from neural_fields.training.tcnn import chosen_field
+
+        chosen["field"] = chosen_field(chosen["field"])
+    return chosen
 
 
 def _check_background(value: Any) -> None:
@@ -218,12 +225,15 @@ class _View:
 
     def __init__(self, command: str, chosen: dict[str, Any], json: str | None) -> None:
         from neural_fields.fit import DEFAULT_SECONDS
+        from neural_fields.training.tcnn import TcnnConfig
 
         self._json = json
         self._steps = chosen.get("steps")
         seconds = chosen.get("seconds") or DEFAULT_SECONDS[command]
         self._seconds = None if self._steps is not None else seconds
         self._bar: Bar | None = None
+        field = chosen.get("field")
+        self._note = field.note if isinstance(field, TcnnConfig) else ""
 
     def start_nerf(self, trainer: Any, data: Any) -> None:
         height, width = data.images.shape[1:3]
@@ -244,6 +254,8 @@ class _View:
             f"{trainer.field.n_params / 1e6:.2f}M parameters",
             self._json,
         )
+        if self._note:
+            say(self._note, self._json)
         if self._seconds is not None:
             say(f"training takes {self._seconds / 60:.1f} min", self._json)
             self._bar = Bar(self._seconds, "s")

@@ -10,6 +10,7 @@ _RENAMED_IN_2 = {
     "encoding.table": "trunk.encoding.table",
     "trunk.params": "trunk.mlp.params",
 }
+_HASH_GRID_OF_1 = {"per_level_scale": None, "grid_type": "hash", "convention": "tiny-cuda-nn"}
 
 
 def upgraded(
@@ -18,7 +19,8 @@ def upgraded(
     """The description and the tensors of a file of an earlier version.
 
     1 to 2: a radiance field's encoding, the network behind it and their names became one
-    architecture, what makes colours a head; precision became a choice.
+    architecture, what makes colours a head; precision and the grid's growth, type and convention
+    became choices.
     """
     if version < 2 and header["kind"] == "radiance":
         header = {**header, "config": _architecture(header["config"])}
@@ -40,6 +42,7 @@ def _architecture(config: dict[str, Any]) -> dict[str, Any]:
         "biases": False,
     }
     architecture = {
+        **_HASH_GRID_OF_1,
         **encoding,
         "name": config.get("architecture"),
         "hidden": config.get("trunk_hidden"),

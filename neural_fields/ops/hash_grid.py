@@ -37,7 +37,7 @@ class HashGridLevel(NamedTuple):
 
 @dataclass(frozen=True)
 class HashGridSpec:
-    """The shape of a hash grid, in the convention of tiny-cuda-nn.
+    """The shape of a hash grid.
 
     Level l has `base_resolution * per_level_scale**l - 1` cells per unit length. The growth is
     given either directly or by the finest resolution; with neither it is 2.
@@ -53,6 +53,9 @@ class HashGridSpec:
         grid_type: `hash`; `dense` (every vertex has an entry of its own) or `tiled` (levels repeat
             a tile of base_resolution**n_dims entries).
         interpolation: `linear`, or `smoothstep` for a continuous gradient.
+        convention: `tiny-cuda-nn`, where a dense level has resolution**n_dims entries and wraps at
+            the upper edge; or `torch-ngp` (and PVD), where it has (resolution + 1)**n_dims and
+            does not; with grid_type `hash` only.
 
     Example:
         >>> spec = HashGridSpec(n_levels=16, n_features=2, finest_resolution=2048)
@@ -69,6 +72,7 @@ class HashGridSpec:
     finest_resolution: int | None = None
     grid_type: Literal["hash", "dense", "tiled"] = "hash"
     interpolation: Literal["linear", "smoothstep"] = "linear"
+    convention: Literal["tiny-cuda-nn", "torch-ngp"] = "tiny-cuda-nn"
 
     def __post_init__(self) -> None:
         names = ("n_dims", "n_levels", "n_features", "log2_table_size", "base_resolution")
@@ -102,7 +106,7 @@ class HashGridSpec:
         return math.exp(math.log(ratio) / max(self.n_levels - 1, 1))
 
     @property
-    def arguments(self) -> tuple[int, int, int, int, int, float, str, str]:
+    def arguments(self) -> tuple[int, int, int, int, int, float, str, str, str]:
         """The spec as the plain arguments that follow the tensors of every operation."""
         return (
             self.n_dims,
@@ -113,6 +117,7 @@ class HashGridSpec:
             self.growth,
             self.grid_type,
             self.interpolation,
+            self.convention,
         )
 
     @property
@@ -174,7 +179,8 @@ def hash_grid(
 
     Source: Mueller et al., Instant Neural Graphics Primitives, 2022, equations 1 to 4, in the
     convention of tiny-cuda-nn: scale N_min b^l - 1, half a cell of offset, dense levels that wrap
-    at the upper edge. Deviation: clamping.
+    at the upper edge; or of torch-ngp, with a row of entries past that edge. Deviation: clamping
+    (torch-ngp answers zeros outside).
 
     Example:
         >>> spec = HashGridSpec(n_dims=2, n_levels=4, n_features=2, log2_table_size=12)
@@ -221,9 +227,9 @@ class _IntoSparse(torch.autograd.Function):
 
 _SPEC = (
     "int n_dims, int n_levels, int n_features, int log2_table_size, int base_resolution, "
-    "float per_level_scale, str grid_type, str interpolation"
+    "float per_level_scale, str grid_type, str interpolation, str convention"
 )
-_NO_GRADIENT = (None,) * 8  # of the spec's arguments
+_NO_GRADIENT = (None,) * len(_SPEC.split(", "))
 
 
 def _n_output(spec: tuple[Argument, ...]) -> int:

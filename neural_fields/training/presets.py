@@ -18,7 +18,9 @@ from neural_fields.fields import ImageConfig, ImageField, RadianceConfig, Radian
 from neural_fields.ops import Precision
 from neural_fields.training.image import ImageOptions
 from neural_fields.training.nerf import NerfOptions
+from neural_fields.training.tcnn import TcnnConfig
 
+_MAX_PARAMS = 1 << 30  # of which training holds five copies
 _STEP = 2 * math.sqrt(3) / 1024
 _MODULATIONS = {
     "xy": Modulate("xy", (32, 32)),
@@ -29,7 +31,7 @@ _MODULATIONS = {
 
 
 def radiance_setup(
-    data: Dataset, field: str = "hash", preset: str = "default"
+    data: Dataset, field: str | TcnnConfig = "hash", preset: str = "default"
 ) -> tuple[RadianceConfig, NerfOptions]:
     """The configuration and training options for a data set.
 
@@ -40,16 +42,15 @@ def radiance_setup(
     Raises:
         InputError: the architecture's or the preset's name is unknown.
     """
-    owner = _architecture(field, preset)
+    target = Target("radiance", 3, _finest(data), data.aabb_scale)
+    sized, rates = _sized(field, preset, target)
     low, high = data.aabb.tolist()
-    sized = owner.sized(Target("radiance", 3, _finest(data), data.aabb_scale), preset)
     config = RadianceConfig(
         box=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
         architecture=sized,
-        head=owner.head(preset),
+        head=sized.head(preset),
         sampling=_sampling(data, 2.0 if preset == "default" else 1.0),
     )
-    rates = owner.rates("radiance", preset)
     options = NerfOptions(
         batch_samples=rates.batch,
         learning_rate=rates.network,
@@ -60,17 +61,15 @@ def radiance_setup(
 
 
 def image_setup(
-    data: Picture, field: str = "hash", preset: str = "default"
+    data: Picture, field: str | TcnnConfig = "hash", preset: str = "default"
 ) -> tuple[ImageConfig, ImageOptions]:
     """The configuration and training options for a picture.
 
     Raises:
         InputError: the architecture's or the preset's name is unknown.
     """
-    owner = _architecture(field, preset)
     height, width, channels = data.pixels.shape
-    sized = owner.sized(Target("image", 2, max(height, width)), preset)
-    rates = owner.rates("image", preset)
+    sized, rates = _sized(field, preset, Target("image", 2, max(height, width)))
     config = ImageConfig(
         width=width,
         height=height,
@@ -106,20 +105,33 @@ def with_choices(config: Config, precision: str, modulate: str, bits: int) -> Co
         choices = {"precision": precision, "modulate": chosen, "weight_bits": bits}
         config = replace(config, **choices)  # type: ignore[arg-type]
         with torch.device("meta"):
-            field(config, seed=None)
+            n_params = field(config, seed=None).n_params
     except InputError:
         raise
     except ValueError as error:  # of an operation, which knows what goes with what
         raise InputError(f"--field {config.architecture.name}: {error}") from error
+    if n_params > _MAX_PARAMS:
+        raise InputError(
+            f"--field {config.architecture.name}: needs at most 2^30 parameters, got {n_params}; "
+            "choose smaller sizes."
+        )
     return config
 
 
-def _architecture(field: str, preset: str) -> type[Architecture]:
+def _sized(
+    field: str | TcnnConfig, preset: str, target: Target
+) -> tuple[Architecture, architectures.Rates]:
+    """The sizes and the rates for what is to be fitted."""
+    if isinstance(field, TcnnConfig):
+        if preset != "default":
+            raise InputError(f"--preset {preset}: {field.name} has its own sizes; leave one out.")
+        rates, rate = field.architecture.rates(target.kind), field.learning_rate
+        return field.architecture, rates._replace(network=rate, grid=rate) if rate else rates
     owner = architectures.get(field)
     known = ["default", *owner.presets]
     if preset not in known:
         raise InputError(unknown_value(f"--field {field} --preset", preset, known))
-    return owner
+    return owner.sized(target, preset), owner.rates(target.kind, preset)
 
 
 def _finest(data: Dataset) -> int:

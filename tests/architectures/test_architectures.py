@@ -235,11 +235,25 @@ def test_a_file_of_an_unknown_architecture_is_refused(quadratic, tmp_path):
 # ---- published sizes -----------------------------------------------------------------------------
 
 
+def test_presets_of_hash_reach_as_far_as_the_scene():
+    for preset in ("ngp", "ngp16", "pvd"):
+        made = architectures.get("hash").sized(Target("radiance", 3, 32, scale=4), preset)
+        assert made.finest_resolution == 4 * 2048
+        assert made.convention == ("torch-ngp" if preset == "pvd" else "tiny-cuda-nn")
+
+
+def test_unknown_conventions_are_refused():
+    data = sized("mlp", SMALL[0]).to_dict()
+    with pytest.raises(InputError, match=r"needs one of nerf, tiny-cuda-nn, got 'nrf'; did"):
+        architectures.from_dict({**data, "convention": "nrf"})
+
+
 @pytest.mark.parametrize(
     ("name", "preset", "count"),
     [
         ("vm", "pvd", 17_346_032),
         ("voxels", "pvd", 58_720_256),
+        ("hash", "pvd", 10_607_408 + 2_816 + 6_272),
         ("mlp", "pvd", 434_460 + 2_816 + 6_272),
         ("mlp", "nerf", 595_844),
         ("mlp", "paper", 612_740),

@@ -96,6 +96,8 @@ def test_features_and_table_gradient(name):
 def test_refuses_other_grids():
     with pytest.raises(ValueError, match="linear"):
         Grid(HashGridSpec(interpolation="smoothstep"))
+    with pytest.raises(ValueError, match="as tiny-cuda-nn"):
+        Grid(HashGridSpec(convention="torch-ngp"))
     with pytest.raises(ValueError, match="even number"):
         Grid(HashGridSpec(n_features=1))
 

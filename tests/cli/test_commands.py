@@ -175,6 +175,33 @@ def test_precedence(nf, scene, tmp_path):
     assert (content.metrics["steps"], content.protocol["background"]) == (4, "black")
 
 
+TCNN = """{ // what is not used is said
+  "loss": {"otype": "L2"},
+  "optimizer": {"otype": "Ema", "decay": 0.9, "nested": {"otype": "Adam", "learning_rate": 3e-3}},
+  "encoding": {"otype": "HashGrid", "n_levels": 4, "log2_hashmap_size": 8},
+  "network": {"otype": "FullyFusedMLP", "n_neurons": 16, "n_hidden_layers": 1}
+}"""
+UNUSED = "not used: loss, optimizer but for learning_rate."
+
+
+@pytest.mark.parametrize("kind", ["nerf", "image"])
+def test_fit_a_configuration_of_tiny_cuda_nn(kind, nf, scene, tmp_path):
+    file, path, toml = (tmp_path / name for name in ("tcnn.json", "a.nf", "c.toml"))
+    file.write_text(TCNN)
+    toml.write_text(f'field = "{file}"\nsteps = 2\n')
+    data = scene if kind == "nerf" else next((scene / "train").glob("*.png"))
+    for options in (("--field", file, "--steps", 2), ("--config", toml)):
+        outcome = nf("fit", kind, data, "-o", path, "--json", "-", *options)
+        assert outcome.code == 0, outcome
+        assert outcome.err.count(f"--field {file}: {UNUSED}\n") == 1
+        assert "Warning" not in outcome.err
+        assert json.loads(outcome.out)["architecture"] == "hash"
+        content = read_field_file(path)
+        assert content.provenance["training"]["learning_rate"] == 3e-3
+        if kind == "image":  # radiance fields of these tests have sizes of their own
+            assert content.config["architecture"]["per_level_scale"] == 2.0
+
+
 def test_failing_training_is_our_fault(nf, scene, tmp_path, monkeypatch):
     from neural_fields.errors import TrainingError
     from neural_fields.training.nerf import NerfTrainer

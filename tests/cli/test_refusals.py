@@ -188,6 +188,7 @@ def test_really_read_only_folders(tmp_path):
     ("options", "message"),
     [
         ("--field hsah --steps 1", "did you mean hash?"),
+        ("--field none.json --steps 1", "--field none.json: there is no such file"),
         ("--preset ngpp --steps 1", "did you mean ngp?"),
         ("--background whte --steps 1", "did you mean white?"),
         ("--background 1,2,3 --steps 1", "three numbers in [0, 1]"),
@@ -256,6 +257,24 @@ def test_bad_config_files(text, message, refused, scene, tmp_path):
         config.write_text(text)
     said = refused("fit", "nerf", scene, "-o", tmp_path / "a.nf", "--config", config)
     assert message in said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"encoding": {"otype": "HashGrid"', "needs to be JSON"),
+        ("[1, 2]", "needs tiny-cuda-nn's JSON"),
+        ('{"encoding": {"otype": "HashGrid", "level": 3}}', "needs one of otype"),
+        ('{"encoding": {"otype": "Grid", "per_level_scale": 1e30}}', "below 2^24"),
+        ('{"encoding": {"otype": "Grid", "log2_hashmap_size": 60}}', "from 3 to 28, got 60"),
+    ],
+)
+def test_bad_configurations_of_tiny_cuda_nn(text, message, refused, tmp_path):
+    config = tmp_path / "c.json"
+    config.write_text(text)
+    write_image(tmp_path / "a.png", picture(0))
+    fit = ("fit", "image", tmp_path / "a.png", "-o", tmp_path / "a.nf", "--steps", 1)
+    assert message in refused(*fit, "--field", config)
 
 
 @pytest.mark.parametrize(

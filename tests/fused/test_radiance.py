@@ -13,6 +13,14 @@ COLOR = ops.MlpSpec((32, 64, 64, 3), output="sigmoid")
 GRIDS = {
     "8x4": ops.HashGridSpec(n_levels=8, n_features=4, log2_table_size=12, finest_resolution=256),
     "16x2": ops.HashGridSpec(n_levels=16, n_features=2, log2_table_size=12, finest_resolution=256),
+    "torch-ngp": ops.HashGridSpec(
+        n_levels=8,
+        n_features=4,
+        log2_table_size=12,
+        base_resolution=8,
+        finest_resolution=256,
+        convention="torch-ngp",
+    ),
 }
 SPECS = {name: ops.RadianceSpec(g, ops.MlpSpec((32, 64, 16)), COLOR) for name, g in GRIDS.items()}
 UNIT = 2.5

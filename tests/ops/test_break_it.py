@@ -54,6 +54,8 @@ MUTATIONS = [
     Mutation("hash_grid", GRID_SHAPE, "2654435761u", "2654435769u", "test_golden_hashes"),
     Mutation("hash_grid", GRID_SHAPE, "(n + 7) / 8 * 8", "n", "test_published_configurations"),
     Mutation("hash_grid", GRID_SHAPE, "* base_resolution - 1.0", "* base_resolution", VALUES),
+    Mutation("hash_grid", GRID_SHAPE, "torch_ngp ? 1 : 0", "torch_ngp ? 0 : 0", "test_upper_edge"),
+    Mutation("hash_grid", GRID_SHAPE, "power(side, d)", "power(level.resolution, d)", VALUES),
     Mutation("hash_grid", GRID, "scale + ScalarOf<L>(0.5)", "scale", "test_golden_corner"),
     Mutation("hash_grid", GRID, "t * t * (3 - 2 * t)", "t * t * (3 - t)", VALUES),
     Mutation("hash_grid", GRID, "cell.slope[axis] : -cell", "cell.slope[axis] : cell", FIRST),

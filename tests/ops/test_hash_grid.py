@@ -56,6 +56,17 @@ class TestHashGrid(OpSuite):
         make_case("dense", n_features=2, grid_type="dense", n_levels=3),
         make_case("tiled", n_dims=2, n_features=4, grid_type="tiled", per_level_scale=1.7),
         make_case("one-vertex", n_features=1, base_resolution=1, n_levels=2),
+        # dense, dense, hash: 5^3 and 8^3 entries, then the cap
+        make_case(
+            "torch-ngp",
+            n_features=2,
+            n_levels=3,
+            log2_table_size=9,
+            per_level_scale=1.7,
+            interpolation="smoothstep",
+            convention="torch-ngp",
+        ),
+        make_case("torch-ngp-2d", n_dims=2, n_features=4, convention="torch-ngp"),
     )
 
     def registered(self, case):
@@ -109,6 +120,22 @@ def test_published_configurations(options, growth, resolutions, counts):
     assert growth != 2.0 or found == resolutions
     assert spec.n_entries == n_entries
     assert spec.n_entries * spec.n_features == n_params
+
+
+@pytest.mark.parametrize(("n_levels", "n_params"), [(14, 10_607_408), (16, 12_239_728)])
+def test_published_configurations_of_torch_ngp(n_levels, n_params):
+    options = {"n_levels": n_levels, "n_features": 2, "finest_resolution": 2048}
+    spec = ops.HashGridSpec(**options, convention="torch-ngp")
+    assert spec.n_entries * spec.n_features == n_params
+    other = ops.HashGridSpec(**options)
+    assert [g[:2] for g in spec.levels] == [g[:2] for g in other.levels]
+    # 4913 entries, 17 per axis, rounded up to a multiple of 8
+    assert (spec.levels[0].resolution, spec.levels[0].n_entries) == (16, 4920)
+    # The level of 81 vertices is the first whose 82^3 = 551,368 are more than 2^19.
+    n_dense = sum((g.resolution + 1) ** 3 <= 1 << 19 for g in spec.levels)
+    expected = ["dense"] * n_dense + ["hash"] * (n_levels - n_dense)
+    assert [g.indexing for g in spec.levels] == expected
+    assert n_dense < n_levels
 
 
 @pytest.mark.parametrize("case", [*TestHashGrid.cases, None], ids=lambda c: c.name if c else "8x4")
@@ -174,6 +201,22 @@ def test_upper_edge_of_a_dense_level_wraps():
     assert weights == pytest.approx({4 + 3: 0.5, 4 + 4: 0.5})
     # The last corner runs past the 16 entries and wraps to the first ones.
     assert set(entries_of(spec, [1.0, 1.0])) == {15, 0, 3, 4}
+
+
+def test_golden_corner_of_torch_ngp():
+    spec = ops.HashGridSpec(n_levels=1, n_features=1, convention="torch-ngp")
+    first = 4 + 8 * 17 + 11 * 17**2
+    expected = {first: 0.1875, first + 1: 0.0625, first + 289: 0.5625, first + 290: 0.1875}
+    assert entries_of(spec, [0.25, 0.5, 0.75]) == pytest.approx(expected)
+
+
+def test_upper_edge_of_a_dense_level_of_torch_ngp_has_entries_of_its_own():
+    spec = ops.HashGridSpec(
+        n_dims=2, n_levels=1, n_features=1, base_resolution=4, convention="torch-ngp"
+    )
+    assert entries_of(spec, [1.0, 0.5 / 3]) == pytest.approx({5 + 3: 0.5, 5 + 4: 0.5})
+    assert set(entries_of(spec, [1.0, 1.0])) == {18, 19, 23, 24}
+    assert spec.n_entries == 32
 
 
 # ---- invariants ----------------------------------------------------------------------------------
@@ -270,6 +313,8 @@ def test_not_finite_positions_stay_within_the_table(dtype, any_isa):
         ({"interpolation": "nearest"}, ValueError, "needs linear or smoothstep, got 'nearest'"),
         ({"finest_resolution": 8}, ValueError, "at least base_resolution 16, got 8"),
         ({"finest_resolution": 2048.0}, TypeError, "finest_resolution needs an integer"),
+        ({"convention": "ngp"}, ValueError, "tiny-cuda-nn or torch-ngp, got 'ngp'"),
+        ({"convention": "torch-ngp", "grid_type": "tiled"}, ValueError, "needs grid_type hash"),
         ({"n_levels": 1, "finest_resolution": 32}, ValueError, "of a single level needs"),
         ({"finest_resolution": 64, "per_level_scale": 2.0}, ValueError, "got both"),
     ],

@@ -1,7 +1,8 @@
 // Multiresolution hash grid: positions in [0, 1]^D -> concatenated per-level features.
 //
 // Mueller et al. 2022, equations 1 to 4, in the convention of tiny-cuda-nn (level scale
-// N_min b^l - 1, positions staggered by half a cell, dense levels that wrap at the upper edge).
+// N_min b^l - 1, positions staggered by half a cell, dense levels that wrap at the upper edge) or in
+// that of torch-ngp, whose dense levels have one row more per axis and do not wrap.
 // Deviation: positions outside [0, 1] are clamped, with zero gradient there.
 #pragma once
 
@@ -15,6 +16,7 @@ constexpr int kHashGridMaxDims = 4;
 
 enum class GridIndexing : int { dense = 0, hash = 1, tiled = 2 };
 enum class GridInterpolation : int { linear = 0, smoothstep = 1 };
+enum class GridConvention : int { tiny_cuda_nn = 0, torch_ngp = 1 };
 
 struct HashGridLevel {
   float scale;                                // cells per unit length
@@ -35,7 +37,8 @@ struct HashGridShape {
 
 // Level geometry from (base resolution, growth, log2 of the table cap); throws std::invalid_argument.
 HashGridShape hash_grid_shape(int n_dims, int n_levels, int n_features, int log2_table_size, int base_resolution,
-                              double per_level_scale, GridIndexing type, GridInterpolation interpolation);
+                              double per_level_scale, GridIndexing type, GridInterpolation interpolation,
+                              GridConvention convention);
 
 template <class T>
 struct HashGridArgs {
@@ -112,7 +115,7 @@ NF_HD UintOf<L> hash_grid_index(const HashGridLevel& level, const GridCell<D, L>
   NF_UNROLL
   for (int d = 1; d < D; ++d) index = index + cell.term[d][(corner >> d) & 1];
   if (level.indexing == GridIndexing::tiled) return index % level.size;
-  // One row past the last vertex wraps once; it never reaches twice the size.
+  // One row past the last vertex wraps once (torch-ngp's has entries); it never reaches twice the size.
   return select(index >= level.size, index - level.size, index);
 }
 

@@ -27,7 +27,8 @@ std::uint64_t round_up_8(std::uint64_t n) { return (n + 7) / 8 * 8; }
 }  // namespace
 
 HashGridShape hash_grid_shape(int n_dims, int n_levels, int n_features, int log2_table_size, int base_resolution,
-                              double per_level_scale, GridIndexing type, GridInterpolation interpolation) {
+                              double per_level_scale, GridIndexing type, GridInterpolation interpolation,
+                              GridConvention convention) {
   require(n_dims >= 2 && n_dims <= 4, "n_dims needs 2, 3 or 4, got " + std::to_string(n_dims) + ".");
   require(n_features == 1 || n_features == 2 || n_features == 4 || n_features == 8,
           "n_features needs 1, 2, 4 or 8, got " + std::to_string(n_features) + ".");
@@ -39,6 +40,8 @@ HashGridShape hash_grid_shape(int n_dims, int n_levels, int n_features, int log2
           "base_resolution needs 1 to 65535, got " + std::to_string(base_resolution) + ".");
   require(std::isfinite(per_level_scale) && per_level_scale >= 1.0,
           "per_level_scale needs a number of at least 1, got " + std::to_string(per_level_scale) + ".");
+  require(convention == GridConvention::tiny_cuda_nn || type == GridIndexing::hash,
+          "convention torch-ngp needs grid_type hash.");
   HashGridShape shape{};
   shape.n_dims = n_dims;
   shape.n_features = n_features;
@@ -54,8 +57,11 @@ HashGridShape hash_grid_shape(int n_dims, int n_levels, int n_features, int log2
     require(level.scale < 16777216.0f, "the finest resolution needs to stay below 2^24, got level " +
                                            std::to_string(l) + " at " + std::to_string(level.scale) + ".");
     level.resolution = static_cast<std::uint32_t>(std::ceil(level.scale)) + 1;
-    const bool fits = level.resolution <= kMaxDense[n_dims];
-    const std::uint64_t vertices = fits ? power(level.resolution, n_dims) : 0xffffffffull;
+    // torch-ngp has entries for the row past the last vertex too.
+    const std::uint32_t side = level.resolution + (convention == GridConvention::torch_ngp ? 1 : 0);
+    const bool fits = side <= kMaxDense[n_dims];
+    const std::uint64_t vertices = fits ? power(side, n_dims) : 0xffffffffull;
+    // The cap is a multiple of 8, so that rounding before it (tiny-cuda-nn) or after it is the same.
     std::uint64_t size = round_up_8(vertices);
     if (type == GridIndexing::hash) size = size < cap ? size : cap;
     if (type == GridIndexing::tiled) {
@@ -69,7 +75,7 @@ HashGridShape hash_grid_shape(int n_dims, int n_levels, int n_features, int log2
     for (int d = 0; d < n_dims; ++d)
       level.multiplier[d] = level.indexing == GridIndexing::hash
                                 ? kPrimes[d]
-                                : static_cast<std::uint32_t>(power(level.resolution, d));
+                                : static_cast<std::uint32_t>(power(side, d));
     offset += static_cast<std::int64_t>(size);
   }
   return shape;

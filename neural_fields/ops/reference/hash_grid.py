@@ -21,6 +21,7 @@ class Level(NamedTuple):
 
     scale: float
     resolution: int
+    side: int  # vertices per axis that have an entry where the level is dense
     n_entries: int
     is_dense: bool
 
@@ -34,14 +35,18 @@ def level(spec: HashGridSpec, index: int) -> Level:
     """Scale, resolution and size of a level."""
     scale = float32(spec.base_resolution * 2.0 ** (index * math.log2(spec.growth)) - 1)
     resolution = math.ceil(scale) + 1
-    fits = resolution <= MAX_DENSE_RESOLUTION[spec.n_dims]
-    n_vertices = resolution**spec.n_dims if fits else WORD
+    side = resolution + 1 if spec.convention == "torch-ngp" else resolution
+    fits = side <= MAX_DENSE_RESOLUTION[spec.n_dims]
+    n_vertices = side**spec.n_dims if fits else WORD
+    cap = 2**spec.log2_table_size
     n_entries = math.ceil(n_vertices / 8) * 8
-    if spec.grid_type == "hash":
-        n_entries = min(n_entries, 2**spec.log2_table_size)
-    if spec.grid_type == "tiled":
+    if spec.convention == "torch-ngp":  # caps, then rounds
+        n_entries = math.ceil(min(n_vertices, cap) / 8) * 8
+    elif spec.grid_type == "hash":
+        n_entries = min(n_entries, cap)
+    elif spec.grid_type == "tiled":
         n_entries = min(n_entries, math.ceil(spec.base_resolution**spec.n_dims / 8) * 8)
-    return Level(scale, resolution, n_entries, n_entries >= n_vertices)
+    return Level(scale, resolution, side, n_entries, n_entries >= n_vertices)
 
 
 def entry(spec: HashGridSpec, geometry: Level, vertex: Tensor) -> Tensor:
@@ -51,7 +56,7 @@ def entry(spec: HashGridSpec, geometry: Level, vertex: Tensor) -> Tensor:
         for axis in range(spec.n_dims):
             index = index ^ ((vertex[:, axis] * PRIMES[axis]) & WORD)
     else:
-        strides = [geometry.resolution**axis & WORD for axis in range(spec.n_dims)]
+        strides = [geometry.side**axis & WORD for axis in range(spec.n_dims)]
         index = sum(
             (vertex[:, axis] * strides[axis] for axis in range(spec.n_dims)), 0 * vertex[:, 0]
         )
@@ -61,7 +66,7 @@ def entry(spec: HashGridSpec, geometry: Level, vertex: Tensor) -> Tensor:
 def hash_grid(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
     """The features of `neural_fields.ops.hash_grid`, level by level and corner by corner.
 
-    Mueller et al. 2022, equations 1 to 4, in the convention of tiny-cuda-nn.
+    Mueller et al. 2022, equations 1 to 4, in the convention of tiny-cuda-nn or torch-ngp.
 
     Example:
         >>> spec = HashGridSpec(n_levels=2, n_features=1, base_resolution=4)
