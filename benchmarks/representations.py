@@ -3,6 +3,7 @@
 python -m neural_fields.benchmarks.representations --data DIR -o rows.json
 
 DIR holds images/kodak and nerf_synthetic/lego. Rows that the JSON file has are not computed again.
+With --plot FILE.svg it draws quality over size from them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from neural_fields import architectures
 from neural_fields.benchmarks.papers.rows import Rows, markdown
+from neural_fields.benchmarks.plots import Point, quality_over_size
 
 
 def fit_row(kind: str, name: str, data: Path, seconds: float, downscale: int) -> dict[str, Any]:
@@ -59,10 +61,12 @@ def main() -> None:
     parser.add_argument("--image-seconds", type=float, default=20)
     parser.add_argument("--seconds", type=float, default=60, help="per scene; 0 leaves it out")
     parser.add_argument("--downscale", type=int, default=4, help="of the scene's photographs")
+    parser.add_argument("--plot", type=Path, help="picture to draw (.svg or .png)")
     options = parser.parse_args()
     if options.data is None:
         parser.error("needs --data or NF_DATA")
     rows, root, lines = Rows(options.output), Path(options.data), []
+    panels: dict[str, dict[str, Point]] = {}
     for name in options.fields:
         jobs = [
             ("image", root / "images" / "kodak" / f"{picture}.png", options.image_seconds, 1)
@@ -74,10 +78,14 @@ def main() -> None:
         for kind, data, seconds, downscale in jobs:
             key = f"{name} {data.stem} {seconds:g} s /{downscale}"
             row = rows.get(key, partial(fit_row, kind, name, data, seconds, downscale))
+            title = f"{data.stem}, {seconds:g} s"
+            panels.setdefault(title, {})[name] = (row["bytes"], row["psnr"])
             lines.append([name, data.stem, f"{seconds:g}", *cells(row)])
             print(" ".join(lines[-1]), flush=True)
     header = ["field", "of", "s", "dB", "SSIM", "Mparams", "MB", "steps", "M/s"]
     print(markdown(header, lines))
+    if options.plot is not None:
+        quality_over_size(panels, options.plot)
 
 
 if __name__ == "__main__":
