@@ -81,8 +81,8 @@ NF_INLINE void lattice_for_points(const LatticeAxes& axes, const T* positions, c
 // Asks for [data, data + n) numbers.
 template <class T>
 NF_INLINE void lattice_prefetch(const T* data, std::int64_t n) {
-  const char* const end = reinterpret_cast<const char*>(data + n);
-  for (const char* line = reinterpret_cast<const char*>(data); line < end; line += 64) NF_PREFETCH(line);
+  const std::uintptr_t first = reinterpret_cast<std::uintptr_t>(data), end = reinterpret_cast<std::uintptr_t>(data + n);
+  for (std::uintptr_t line = first & ~std::uintptr_t(63); line < end; line += 64) NF_PREFETCH(reinterpret_cast<const void*>(line));
 }
 
 // Points [begin, end) in the order of their cells: by the cell's place along the last axis of
