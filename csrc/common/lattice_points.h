@@ -30,24 +30,30 @@ struct LatticeTile {
   alignas(64) T weight[kLatticeMaxDims][size], slope[kLatticeMaxDims][size], curvature[kLatticeMaxDims][size];
 
   // Up to `size` points of [first, end): those numbers themselves, or their places in `order`.
-  void locate(const LatticeAxes& axes, const T* positions, const std::int32_t* order, std::int64_t offset,
-              std::int64_t first, std::int64_t end) {
-    using L = typename RowLanes<T>::type;
-    constexpr int W = LaneTraits<L>::width;
+  void take(const std::int32_t* order, std::int64_t offset, std::int64_t first, std::int64_t end) {
     n = end - first < size ? static_cast<int>(end - first) : size;
     for (int i = 0; i < n; ++i) point[i] = order == nullptr ? first + i : offset + order[first + i];
+  }
+
+  void locate_along(const LatticeAxes& axes, const T* positions, int d) {
+    using L = typename RowLanes<T>::type;
+    constexpr int W = LaneTraits<L>::width;
     alignas(64) T column[size];
-    for (int d = 0; d < axes.n_dims; ++d) {
-      for (int i = 0; i < size; ++i) column[i] = positions[point[i < n ? i : n - 1] * axes.n_dims + d];
-      for (int i = 0; i < n; i += W) {
-        const LatticeCell<L> cell =
-            lattice_locate<L>(axes.resolution[d], axes.wrap[d], axes.interpolation, lane_load<L>(column + i));
-        lane_store(reinterpret_cast<std::uint32_t*>(lower[d] + i), as_uint(cell.lower));
-        lane_store(weight[d] + i, cell.weight);
-        lane_store(slope[d] + i, cell.slope);
-        lane_store(curvature[d] + i, cell.curvature);
-      }
+    for (int i = 0; i < size; ++i) column[i] = positions[point[i < n ? i : n - 1] * axes.n_dims + d];
+    for (int i = 0; i < n; i += W) {
+      const LatticeCell<L> cell =
+          lattice_locate<L>(axes.resolution[d], axes.wrap[d], axes.interpolation, lane_load<L>(column + i));
+      lane_store(reinterpret_cast<std::uint32_t*>(lower[d] + i), as_uint(cell.lower));
+      lane_store(weight[d] + i, cell.weight);
+      lane_store(slope[d] + i, cell.slope);
+      lane_store(curvature[d] + i, cell.curvature);
     }
+  }
+
+  void locate(const LatticeAxes& axes, const T* positions, const std::int32_t* order, std::int64_t offset,
+              std::int64_t first, std::int64_t end) {
+    take(order, offset, first, end);
+    for (int d = 0; d < axes.n_dims; ++d) locate_along(axes, positions, d);
   }
 
   template <class N>
@@ -81,12 +87,13 @@ NF_INLINE void lattice_for_points(const LatticeAxes& axes, const T* positions, c
 // Asks for [data, data + n) numbers.
 template <class T>
 NF_INLINE void lattice_prefetch(const T* data, std::int64_t n) {
-  const char* const end = reinterpret_cast<const char*>(data + n);
-  for (const char* line = reinterpret_cast<const char*>(data); line < end; line += 64) NF_PREFETCH(line);
+  const std::uintptr_t first = reinterpret_cast<std::uintptr_t>(data), end = reinterpret_cast<std::uintptr_t>(data + n);
+  for (std::uintptr_t line = first & ~std::uintptr_t(63); line < end; line += 64) NF_PREFETCH(reinterpret_cast<const void*>(line));
 }
 
 // Points [begin, end) in the order of their cells: by the cell's place along the last axis of
 // `sorted`, then along the one before, where that is not too many places; else in their own order.
+// Every thread counts and places a block of the points; their order does not depend on the blocks.
 class CellOrder {
  public:
   template <class T>
@@ -98,22 +105,40 @@ class CellOrder {
         first_(static_cast<std::size_t>(n_layers_ * inner_ + 1)) {
     const int last = sorted[n_sorted - 1], before = sorted[n_sorted > 1 ? n_sorted - 2 : 0];
     const std::int64_t n_places = n_layers_ * inner_;
-    Buffer<std::int32_t> key(static_cast<std::size_t>(n_)), next(static_cast<std::size_t>(n_places));
-    for (std::int64_t place = 0; place <= n_places; ++place) first_[place] = 0;
-    LatticeTile<T> tile;
-    for (std::int64_t i = begin; i < end; i += tile.size) {
-      tile.locate(axes, positions, nullptr, 0, i, end);
-      for (int p = 0; p < tile.n; ++p) {
-        const std::int64_t place = tile.lower[last][p] * inner_ + (inner_ > 1 ? tile.lower[before][p] : 0);
-        key[i - begin + p] = static_cast<std::int32_t>(place);
-        ++first_[place + 1];
+    const std::int64_t worth = 1 + 4 * n_ / n_places;  // more blocks would have too many counters
+    const std::int64_t n_blocks = num_threads() < worth ? num_threads() : worth;
+    Buffer<std::int32_t> place_of(static_cast<std::size_t>(n_)), next(static_cast<std::size_t>(n_places * n_blocks));
+    parallel_for(n_blocks, [&](std::int64_t block) {
+      std::int32_t* const count = next.data() + block * n_places;
+      for (std::int64_t place = 0; place < n_places; ++place) count[place] = 0;
+      LatticeTile<T> tile;
+      const std::int64_t block_end = begin + n_ * (block + 1) / n_blocks;
+      for (std::int64_t i = begin + n_ * block / n_blocks; i < block_end; i += tile.size) {
+        tile.take(nullptr, 0, i, block_end);
+        tile.locate_along(axes, positions, last);
+        if (inner_ > 1) tile.locate_along(axes, positions, before);
+        for (int p = 0; p < tile.n; ++p) {
+          const std::int64_t place = tile.lower[last][p] * inner_ + (inner_ > 1 ? tile.lower[before][p] : 0);
+          place_of[i - begin + p] = static_cast<std::int32_t>(place);
+          ++count[place];
+        }
+      }
+    });
+    std::int32_t sum = 0;
+    for (std::int64_t place = 0; place < n_places; ++place) {
+      first_[place] = sum;
+      for (std::int64_t block = 0; block < n_blocks; ++block) {
+        const std::int32_t count = next[block * n_places + place];
+        next[block * n_places + place] = sum;
+        sum += count;
       }
     }
-    for (std::int64_t place = 0; place < n_places; ++place) {
-      first_[place + 1] += first_[place];
-      next[place] = first_[place];
-    }
-    for (std::int64_t i = 0; i < n_; ++i) points_[next[key[i]]++] = static_cast<std::int32_t>(i);
+    first_[n_places] = sum;
+    parallel_for(n_blocks, [&](std::int64_t block) {
+      std::int32_t* const to = next.data() + block * n_places;
+      const std::int64_t block_end = n_ * (block + 1) / n_blocks;
+      for (std::int64_t i = n_ * block / n_blocks; i < block_end; ++i) points_[to[place_of[i]]++] = static_cast<std::int32_t>(i);
+    });
   }
 
   const std::int32_t* points() const { return points_.data(); }  // relative to the first

@@ -62,12 +62,16 @@ NF_HD Pack<T, W> constant_pack(T number) {
 }
 #endif
 
+// In halves: a chain of W sums would take longer than what is summed.
 template <class T, int W>
 NF_HD T pack_sum(const Pack<T, W>& x) {
-  T sum = 0;
-  NF_UNROLL
-  for (int i = 0; i < W; ++i) sum += x[i];
-  return sum;
+  if constexpr (W == 1) {
+    return x[0];
+  } else {
+    Pack<T, W / 2> half[2];
+    memcpy(half, &x, sizeof(x));
+    return pack_sum<T, W / 2>(half[0] + half[1]);
+  }
 }
 
 // The register width that this path multiplies with.

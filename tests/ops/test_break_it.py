@@ -182,8 +182,8 @@ MUTATIONS = [
     Mutation(
         "modulate",
         "ops/modulate/modulate.cpp",
-        "args.grad_scale[i] = product",
-        "args.grad_scale[i] = sum",
+        "args.grad_scale[i] = sums.product",
+        "args.grad_scale[i] = sums.g",
         "test_gradients_have",
     ),
 ]

@@ -1,10 +1,10 @@
 // CPU loops of low-rank tensors.
 //
 // Forward: a term is walked for many points before the next, so that its factors stay in the last
-// cache. Table gradients: every plane has a pass of its own over points in the order of the plane's
-// rows, in slabs of rows that one task owns; what it reads and adds to then is in the nearest
-// caches. Lines are small: every task sums its own, and the sums are added in order. Neither
-// depends on the number of threads.
+// cache. Table gradients: a term's planes whose rows lie along one axis share a pass over points in
+// the order of these rows, in slabs of rows that one task owns; what it adds to then is in the
+// nearest caches, and asked for in time. Lines are small: every task sums its own, and the sums are
+// added in order. Neither depends on the number of threads.
 #include "ops/tensor_planes/tensor_planes.h"
 
 #include "common/lattice_points.h"
@@ -30,19 +30,23 @@ std::int64_t factor_size(const TensorPlanesShape& shape, const PlanesFactor& fac
   return size;
 }
 
-// Asks for the entries of a term's planes around a point; lines stay in the nearest caches.
+// Asks for the numbers of a plane around a point, in the table or in its gradient.
+template <class T>
+NF_INLINE void fetch_plane(const TensorPlanesShape& shape, const PlanesFactor& factor, const T* table,
+                           const LatticeTile<T>& tile, int i) {
+  const std::int64_t row = std::int64_t(shape.resolution[factor.axis[0]]) * shape.rank;
+  const T* corner = table + factor.offset + tile.lower[factor.axis[1]][i] * row +
+                    std::int64_t(tile.lower[factor.axis[0]][i]) * shape.rank;
+  lattice_prefetch(corner, 2 * shape.rank);
+  lattice_prefetch(corner + row, 2 * shape.rank);
+}
+
+// The same for all planes of a term; lines stay in the nearest caches.
 template <class T>
 NF_INLINE void fetch_planes(const TensorPlanesShape& shape, const PlanesTerm& term, const T* table,
                             const LatticeTile<T>& tile, int i) {
-  for (int k = 0; k < term.n_factors; ++k) {
-    const PlanesFactor& factor = term.factors[k];
-    if (factor.n_axes == 1) continue;
-    const std::int64_t row = std::int64_t(shape.resolution[factor.axis[0]]) * shape.rank;
-    const T* corner = table + factor.offset + tile.lower[factor.axis[1]][i] * row +
-                      std::int64_t(tile.lower[factor.axis[0]][i]) * shape.rank;
-    lattice_prefetch(corner, 2 * shape.rank);
-    lattice_prefetch(corner + row, 2 * shape.rank);
-  }
+  for (int k = 0; k < term.n_factors; ++k)
+    if (term.factors[k].n_axes == 2) fetch_plane(shape, term.factors[k], table, tile, i);
 }
 
 // All factors of a term at a point.
@@ -150,23 +154,33 @@ void positions_of_points(const TensorPlanesArgs<T>& args) {
 
 // ---- gradient of the table ---------------------------------------------------------------------
 
-// One walk over the points for a term: adds to the plane `owner` (-1: none) and, in the term's
-// first walk, to all its lines.
+// One walk over the points for a term: adds to its planes that have their rows along `axis` (-1:
+// none) and, in the term's first walk, to all its lines.
 struct Pass {
-  int term, owner;
+  int term, axis;
   bool lines;
+
+  bool owns(const PlanesFactor& factor) const { return factor.n_axes == 2 && factor.axis[1] == axis; }
+  // Whether it adds to one factor alone, whose own value then is not needed.
+  bool single(const PlanesTerm& with) const {
+    int n_owned = 0;
+    for (int k = 0; k < with.n_factors; ++k) n_owned += owns(with.factors[k]);
+    return n_owned == 1 && !lines;
+  }
 };
-constexpr int kMaxPasses = kPlanesMaxTerms * kPlanesMaxFactors;
+constexpr int kMaxPasses = kPlanesMaxTerms * kLatticeMaxDims;
 
 int list_passes(const TensorPlanesShape& shape, Pass* passes) {
   int n = 0;
   for (int t = 0; t < shape.n_terms; ++t) {
+    const PlanesTerm& term = shape.terms[t];
     const int first = n;
-    for (int k = 0; k < shape.terms[t].n_factors; ++k)
-      if (shape.terms[t].factors[k].n_axes == 2) {
-        passes[n] = {t, k, n == first};
-        ++n;
-      }
+    for (int axis = 0; axis < shape.n_dims; ++axis) {
+      const Pass pass{t, axis, n == first};
+      bool any = false;
+      for (int k = 0; k < term.n_factors; ++k) any = any || pass.owns(term.factors[k]);
+      if (any) passes[n++] = pass;
+    }
     if (n == first) passes[n++] = {t, -1, true};
   }
   return n;
@@ -196,8 +210,8 @@ NF_INLINE void add_corner(T* numbers, const V& gradient) {
   pack_store<T, W>(numbers, pack_load<T, W>(numbers) + result_of(gradient));
 }
 
-// A part of a pass: the points [begin, end) of `order` (or of all, where there is none). A plane's
-// rows [row_begin, row_end) belong to it; the first cells may lie half below.
+// A part of a pass: the points [begin, end) of `order` (or of all, where there is none). The rows
+// [row_begin, row_end) of the pass's planes belong to it; the first cells may lie half below.
 template <class T>
 struct Slab {
   Pass pass;
@@ -206,25 +220,33 @@ struct Slab {
   T* sums;  // of the lines
 };
 
-template <class N, int F, bool Lines, class T>
+template <class N, int F, bool Single, class T>
 void scatter_slab(const TensorPlanesArgs<T>& args, const Slab<T>& slab) {
   const TensorPlanesShape& shape = args.shape;
   const PlanesTerm& term = shape.terms[slab.pass.term];
-  const int owner = slab.pass.owner;
   const LineSums<T> lines(shape, term, slab.sums);
+  bool owned[F], summed[F];
+  for (int k = 0; k < F; ++k) {
+    owned[k] = slab.pass.owns(term.factors[k]);
+    summed[k] = slab.pass.lines && term.factors[k].n_axes == 1;
+  }
   const std::int64_t row = shape.n_output();
   const T* const grads = args.grad_output + slab.pass.term * shape.rank;
   const auto fetch = [&](const LatticeTile<T>& tile, int i) {
     lattice_prefetch(grads + tile.point[i] * row, shape.rank);
-    fetch_planes(shape, term, args.table, tile, i);
+    for (int k = 0; k < F; ++k) {
+      if (term.factors[k].n_axes == 1) continue;
+      if (owned[k]) fetch_plane(shape, term.factors[k], args.grad_table, tile, i);
+      if (!Single || !owned[k]) fetch_plane(shape, term.factors[k], args.table, tile, i);
+    }
   };
   lattice_for_points<T>(axes_of(args), args.positions, slab.order, slab.offset, slab.begin, slab.end, fetch,
                         [&](const LatticeTile<T>& tile, int i) {
     FactorAt<N> at[F];
     locate_factors<N, F>(args, term, tile, i, false, at);
-    bool side[2] = {true, false};  // which rows of the owner's cell belong to the slab
-    if (owner >= 0) {
-      const std::int64_t lower = tile.lower[term.factors[owner].axis[1]][i];
+    bool side[2] = {true, false};  // which rows of the cell belong to the slab
+    if (slab.pass.axis >= 0) {
+      const std::int64_t lower = tile.lower[slab.pass.axis][i];
       side[0] = lower >= slab.row_begin;
       side[1] = lower + 1 < slab.row_end;
     }
@@ -237,15 +259,15 @@ void scatter_slab(const TensorPlanesArgs<T>& args, const Slab<T>& slab) {
       V value[F];
       NF_UNROLL
       for (int k = 0; k < F; ++k)
-        value[k] = Lines || k != owner ? planes_sum<V>(at[k], at[k].weight, load) : g;  // g: not used
+        value[k] = Single && owned[k] ? g : planes_sum<V>(at[k], at[k].weight, load);  // g: not used
       NF_UNROLL
       for (int k = 0; k < F; ++k) {
-        if (k == owner) {
+        if (owned[k]) {
           const V others = planes_others<F>(value, k, g);
           NF_UNROLL
           for (int corner = 0; corner < 4; ++corner)
             if (side[corner >> 1]) add_corner<T, W>(args.grad_table + at[k].corner[corner] + c, at[k].weight[corner] * others);
-        } else if (Lines && at[k].n_axes == 1 && side[0]) {
+        } else if (!Single && summed[k] && side[0]) {
           const V others = planes_others<F>(value, k, g);
           T* const sums = lines.factor[k] - term.factors[k].offset + c;
           add_corner<T, W>(sums + at[k].corner[0], at[k].weight[0] * others);
@@ -263,10 +285,10 @@ class Scatter {
   Scatter(const TensorPlanesArgs<T>& args, std::int64_t begin, std::int64_t end)
       : args_(args), begin_(begin), end_(end), n_passes_(list_passes(args.shape, passes_)),
         n_slabs_(slabs_for(end - begin)), sums_(static_cast<std::size_t>(place_sums())) {
-    parallel_for(n_passes_, [&](std::int64_t p) { sort(static_cast<int>(p)); });
+    for (int p = 0; p < n_passes_; ++p) sort(passes_[p].axis);
   }
   ~Scatter() {
-    for (int p = 0; p < n_passes_; ++p) delete orders_[p];
+    for (const CellOrder* order : orders_) delete order;
   }
   Scatter(const Scatter&) = delete;
   Scatter& operator=(const Scatter&) = delete;
@@ -279,7 +301,7 @@ class Scatter {
       const std::int64_t n_sums = slab.pass.lines ? LineSums<T>::size(args_.shape, term) : 0;
       for (std::int64_t i = 0; i < n_sums; ++i) slab.sums[i] = 0;
       planes_with_factors(term.n_factors, [&](auto n_factors) {
-        if (slab.pass.lines) scatter_slab<N, n_factors, true>(args_, slab);
+        if (slab.pass.single(term)) scatter_slab<N, n_factors, true>(args_, slab);
         else scatter_slab<N, n_factors, false>(args_, slab);
       });
     });
@@ -299,11 +321,9 @@ class Scatter {
     return size;
   }
 
-  const PlanesFactor& owner(int p) const { return args_.shape.terms[passes_[p].term].factors[passes_[p].owner]; }
-
-  void sort(int p) {
-    if (passes_[p].owner >= 0)
-      orders_[p] = new CellOrder(axes_of(args_), args_.positions, begin_, end_, owner(p).axis + 1, 1);
+  void sort(int axis) {  // terms share the order along an axis
+    if (axis >= 0 && orders_[axis] == nullptr)
+      orders_[axis] = new CellOrder(axes_of(args_), args_.positions, begin_, end_, &axis, 1);
   }
 
   Slab<T> cut(int p, int s) {
@@ -312,12 +332,12 @@ class Scatter {
     const std::int64_t n = end_ - begin_;
     if (slab.pass.lines)
       slab.sums = sums_.data() + sums_at_[p] + s * LineSums<T>::size(args_.shape, args_.shape.terms[slab.pass.term]);
-    if (slab.pass.owner < 0) {
+    if (slab.pass.axis < 0) {
       slab.begin = begin_ + n * s / n_slabs_;
       slab.end = begin_ + n * (s + 1) / n_slabs_;
       return slab;
     }
-    const CellOrder& order = *orders_[p];
+    const CellOrder& order = *orders_[slab.pass.axis];
     slab.order = order.points();
     slab.offset = begin_;
     slab.row_begin = order.slab_begin(s, n_slabs_);
@@ -350,7 +370,7 @@ class Scatter {
   const int n_passes_, n_slabs_;
   std::int64_t sums_at_[kMaxPasses];
   Buffer<T> sums_;
-  CellOrder* orders_[kMaxPasses] = {};
+  CellOrder* orders_[kLatticeMaxDims] = {};  // along each axis
 };
 
 template <class N, class T>
