@@ -27,9 +27,15 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _modulations() -> Sequence[str]:
+    from neural_fields.training.presets import MODULATIONS
+
+    return ("none", *MODULATIONS)
+
+
 # Options whose values are words from a list.
 CHOICES: dict[str, Callable[[], Sequence[str]]] = {
-    "--modulate": lambda: ("none", "xy", "xyz", "direction"),
+    "--modulate": _modulations,
     "--precision": lambda: ("float32", "bf16"),
     "--device": lambda: ("auto", "cpu"),
     "--mode": lambda: ("rgb", "depth", "normal", "opacity"),

@@ -22,7 +22,7 @@ from neural_fields.training.tcnn import TcnnConfig
 
 _MAX_PARAMS = 1 << 30  # of which training holds five copies
 _STEP = 2 * math.sqrt(3) / 1024
-_MODULATIONS = {
+MODULATIONS = {
     "xy": Modulate("xy", (32, 32)),
     "xyz": Modulate("xyz", (16, 16, 16)),
     "direction": Modulate("direction", (10, 5)),
@@ -97,9 +97,9 @@ def with_choices(config: Config, precision: str, modulate: str, bits: int) -> Co
     """
     if precision not in get_args(Precision):
         raise InputError(unknown_value("--precision", precision, get_args(Precision)))
-    if modulate not in ("none", *_MODULATIONS):
-        raise InputError(unknown_value("--modulate", modulate, ["none", *_MODULATIONS]))
-    chosen = None if modulate == "none" else _MODULATIONS[modulate]
+    if modulate not in ("none", *MODULATIONS):
+        raise InputError(unknown_value("--modulate", modulate, ["none", *MODULATIONS]))
+    chosen = None if modulate == "none" else MODULATIONS[modulate]
     field = RadianceField if isinstance(config, RadianceConfig) else ImageField
     try:
         choices = {"precision": precision, "modulate": chosen, "weight_bits": bits}

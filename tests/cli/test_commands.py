@@ -247,3 +247,18 @@ def test_unknown_instruction_sets_and_threads():
     assert wrong.stderr.count("\n") == 1
     wrong = nf_process("doctor", NF_NUM_THREADS="many")
     assert wrong.stderr == "nf: NF_NUM_THREADS: needs a positive whole number, got 'many'.\n"
+
+
+def test_choices_of_a_fit_reach_its_file(nf, scene, tmp_path):
+    out = tmp_path / "a.nf"
+    outcome = nf(
+        *("fit", "nerf", str(scene), "-o", str(out), "--steps", "2"),
+        *("--modulate", "direction-trunk", "--bits", "8"),
+    )
+    assert outcome.code == 0, outcome.err
+    config = read_field_file(out).config
+    assert config["modulate"]["coordinates"] == "direction-trunk"
+    assert config["weight_bits"] == 8
+    refused = nf("fit", "nerf", str(scene), "-o", str(out), "--bits", "4")
+    assert refused.code == 2
+    assert "--bits: needs 8 or 32, got 4" in refused.err
