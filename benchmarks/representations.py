@@ -20,12 +20,14 @@ from neural_fields.benchmarks.papers.rows import Rows, markdown
 from neural_fields.benchmarks.plots import Point, quality_over_size
 
 
-def fit_row(kind: str, name: str, data: Path, seconds: float, downscale: int) -> dict[str, Any]:
+def fit_row(
+    kind: str, name: str, data: Path, seconds: float, downscale: int, keep: Path | None
+) -> dict[str, Any]:
     """Fit, write, score: PSNR and SSIM by the file's protocol, parameters and bytes."""
     import neural_fields as nf
 
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "field.nf"
+        path = (keep or Path(folder)) / f"{name}-{data.stem}.nf"
         fit = nf.fit.image if kind == "image" else nf.fit.nerf
         run = fit(data, path, field=name, seconds=seconds, downscale=downscale)
         scores = nf.evaluate(path, data)
@@ -61,10 +63,13 @@ def main() -> None:
     parser.add_argument("--image-seconds", type=float, default=20)
     parser.add_argument("--seconds", type=float, default=60, help="per scene; 0 leaves it out")
     parser.add_argument("--downscale", type=int, default=4, help="of the scene's photographs")
+    parser.add_argument("--keep", type=Path, help="folder for the fields (not kept)")
     parser.add_argument("--plot", type=Path, help="picture to draw (.svg or .png)")
     options = parser.parse_args()
     if options.data is None:
         parser.error("needs --data or NF_DATA")
+    if options.keep is not None:
+        options.keep.mkdir(parents=True, exist_ok=True)
     rows, root, lines = Rows(options.output), Path(options.data), []
     panels: dict[str, dict[str, Point]] = {}
     for name in options.fields:
@@ -77,7 +82,9 @@ def main() -> None:
             jobs.append(("radiance", scene, options.seconds, options.downscale))
         for kind, data, seconds, downscale in jobs:
             key = f"{name} {data.stem} {seconds:g} s /{downscale}"
-            row = rows.get(key, partial(fit_row, kind, name, data, seconds, downscale))
+            row = rows.get(
+                key, partial(fit_row, kind, name, data, seconds, downscale, options.keep)
+            )
             title = f"{data.stem}, {seconds:g} s"
             panels.setdefault(title, {})[name] = (row["bytes"], row["psnr"])
             lines.append([name, data.stem, f"{seconds:g}", *cells(row)])
