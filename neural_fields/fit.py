@@ -58,8 +58,8 @@ def nerf(
         field: the architecture's name, or a file or dictionary of tiny-cuda-nn's JSON; see
             docs/architectures.md.
         preset: `default`, or one of the architecture's.
-        modulate: `none`, or coordinate-aware modulation by `xyz`, `direction` or
-            `direction-trunk`.
+        modulate: `none`, or coordinate-aware modulation by `xyz`, `direction`,
+            `direction-trunk` or `camera`.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
         bits: of a kept weight: 32, or 8 for files of a quarter of the size.
         background: `auto`, `white`, `black`, `random` or `R,G,B`: what pictures are scored over.
@@ -88,7 +88,7 @@ def nerf(
     if not isinstance(data, Dataset):
         data = load_dataset(data, "train", downscale, background)
     config, training = radiance_setup(data, chosen, preset)
-    config = with_choices(config, precision, modulate, bits)
+    config = with_choices(config, precision, modulate, bits, len(data))
     trainer = NerfTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene=_scene(data, trainer),

@@ -62,9 +62,10 @@ def fit_nerf(
             network as tiny-cuda-nn's configurations have them.
         preset: default (a minute on two cores), or a size of the architecture's own, such as ngp
             and ngp16 of hash.
-        modulate: none, xyz, direction or direction-trunk: coordinate-aware modulation of the
-            hidden layers by position, of the colour network's by viewing direction, or of the
-            trunk's by it, whose density then depends on the view.
+        modulate: none, xyz, direction, direction-trunk or camera: coordinate-aware modulation of
+            the hidden layers by position, of the colour network's by viewing direction, of the
+            trunk's by it, whose density then depends on the view, or of the colour network's by
+            photograph, where they differ in light or exposure.
         precision: of the networks: float32, or bf16, which trains faster on processors that
             multiply it and rounds (see docs/ops/mlp.md for what that costs).
         bits: of a kept weight: 32, or 8, which trains with rounded weights and makes files of a

@@ -2,6 +2,19 @@
 
 from neural_fields.decoders.color import ColorHead, Head
 from neural_fields.decoders.mlp import Mlp
-from neural_fields.decoders.modulation import Modulate, Modulation, direction_coordinates
+from neural_fields.decoders.modulation import (
+    Modulate,
+    Modulation,
+    camera_coordinates,
+    direction_coordinates,
+)
 
-__all__ = ["ColorHead", "Head", "Mlp", "Modulate", "Modulation", "direction_coordinates"]
+__all__ = [
+    "ColorHead",
+    "Head",
+    "Mlp",
+    "Modulate",
+    "Modulation",
+    "camera_coordinates",
+    "direction_coordinates",
+]

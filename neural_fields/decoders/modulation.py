@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from neural_fields.errors import InputError
 from neural_fields.ops import ModulationSpec, modulation
 
-Coordinates = Literal["xy", "xyz", "direction", "direction-trunk"]
-_DIMS = {"xy": 2, "xyz": 3, "direction": 2, "direction-trunk": 2}
+Coordinates = Literal["xy", "xyz", "direction", "direction-trunk", "camera"]
+_DIMS = {"xy": 2, "xyz": 3, "direction": 2, "direction-trunk": 2, "camera": 1}
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,10 @@ class Modulate:
 
     Attributes:
         coordinates: `xy` of an image, `xyz` of a radiance field's positions (both act on the
-            trunk's hidden layers), or the viewing direction's azimuth and elevation: `direction`
+            trunk's hidden layers), the viewing direction's azimuth and elevation (`direction`
             acts on the colour head's layers, `direction-trunk` on the trunk's, whose density then
-            depends on where it is seen from.
+            depends on where it is seen from), or the number of the `camera`, on the colour head's:
+            how each photograph was exposed and lit.
         resolution: vertices per axis.
         normalize: the layers' rows to mean 0 and variance 1 first, per sample.
     """
@@ -42,6 +43,11 @@ class Modulate:
                 f"config: modulate by {self.coordinates} needs {_DIMS[self.coordinates]} "
                 f"resolutions, got {self.resolution}."
             )
+
+    @property
+    def of_head(self) -> bool:
+        """Whether it acts on the colour head, and the trunk stays a function of position."""
+        return self.coordinates in ("direction", "camera")
 
 
 class Modulation(nn.Module):
@@ -62,7 +68,7 @@ class Modulation(nn.Module):
         wrap = (True, False) if config.coordinates.startswith("direction") else ()
         self.spec = ModulationSpec(config.resolution, n_layers, wrap)
         self.grid = nn.Parameter(torch.empty(self.spec.n_vertices, 2 * n_layers))
-        if config.coordinates == "direction-trunk":
+        if config.coordinates in ("direction-trunk", "camera"):
             self.register_buffer("mean_weights", torch.empty(self.spec.n_vertices))
 
     @torch.no_grad()
@@ -86,7 +92,7 @@ class Modulation(nn.Module):
         self.mean_weights.copy_(weights[:, 0])
 
     def mean(self, n: int) -> tuple[Tensor, Tensor]:
-        """The mean scale and shift, n times: [n, n_layers], for samples without a direction."""
+        """The mean scale and shift, n times: [n, n_layers], for samples without coordinates."""
         values = (self.mean_weights @ self.grid).expand(n, -1)
         scale, shift = values.chunk(2, dim=1)
         return scale.contiguous(), shift.contiguous()
@@ -94,6 +100,11 @@ class Modulation(nn.Module):
     def split(self, grid: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Views of every layer's scales and shifts in a tensor like `grid`; nothing else."""
         return list(grid.unbind(1)), []
+
+
+def camera_coordinates(camera_ids: Tensor, n_cameras: int) -> Tensor:
+    """Numbers of cameras, int64 [n], as coordinates [n, 1] in [0, 1]: each is a vertex."""
+    return (camera_ids.float() / max(1, n_cameras - 1))[:, None]
 
 
 def direction_coordinates(directions: Tensor) -> Tensor:

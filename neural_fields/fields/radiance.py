@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from neural_fields import architectures
 from neural_fields.architectures import Architecture, NetworkOptions, checked_keys
 from neural_fields.architectures.hash import Hash
-from neural_fields.decoders import ColorHead, Head, Modulate, Modulation, direction_coordinates
+from neural_fields.decoders import (
+    ColorHead,
+    Head,
+    Modulate,
+    Modulation,
+    camera_coordinates,
+    direction_coordinates,
+)
 from neural_fields.errors import InputError
 from neural_fields.fields.modulated import trunk_modulation
 from neural_fields.fields.quantize import check_weight_bits
@@ -34,12 +41,14 @@ class Samples(NamedTuple):
     """What a field is asked.
 
     positions [n, d]; unit directions [n, 3] or None; variances [n, d] of what a position stands
-    for along the axes, which only some architectures look at, or None.
+    for along the axes, which only some architectures look at, or None; camera_ids int64 [n], of
+    training cameras, which only modulation by camera looks at, or None.
     """
 
     positions: Tensor
     directions: Tensor | None = None
     variances: Tensor | None = None
+    camera_ids: Tensor | None = None
 
 
 class Levels(NamedTuple):
@@ -110,7 +119,7 @@ class RadianceConfig:
         head: the colour branch behind the trunk, unless that makes colours itself.
         sampling: how rays are sampled.
         precision: of the networks' products, float32 or bf16 (see `MlpSpec`).
-        modulate: coordinate-aware modulation by `xyz`, `direction` or `direction-trunk`, or None.
+        modulate: coordinate-aware modulation by anything but `xy`, or None.
         weight_bits: 32, or 8: trained, evaluated and kept with 255 levels per matrix or grid.
     """
 
@@ -125,7 +134,8 @@ class RadianceConfig:
     def __post_init__(self) -> None:
         if self.modulate is not None and self.modulate.coordinates == "xy":
             raise InputError(
-                "--modulate: a radiance field needs xyz, direction or direction-trunk, got xy."
+                "--modulate: a radiance field needs xyz, direction, direction-trunk or camera, "
+                "got xy."
             )
         check_weight_bits(self.weight_bits)
 
@@ -184,7 +194,7 @@ class RadianceField(nn.Module):
     def _make_parts(self) -> None:
         """Trunk, colour head (where the trunk has no colours) and modulation of one of them."""
         config, cam = self.config, self.config.modulate
-        of_head = cam is not None and cam.coordinates == "direction"
+        of_head = cam is not None and cam.of_head
         normalize = cam is not None and cam.normalize
         options = NetworkOptions(config.precision, normalize and not of_head)
         has_color = config.architecture.has_color
@@ -198,8 +208,8 @@ class RadianceField(nn.Module):
             self.modulation = trunk_modulation(cam, self.trunk, self.architecture)
         elif has_color or not config.head.hidden:
             raise InputError(
-                f"--modulate direction: {self.architecture} has no colour network; choose another "
-                "--field or leave it out."
+                f"--modulate {cam.coordinates}: {self.architecture} has no colour network; "
+                "choose another --field or leave it out."
             )
         else:
             self.modulation = Modulation(cam, len(config.head.hidden))
@@ -257,7 +267,7 @@ class RadianceField(nn.Module):
         variances = samples.variances
         if variances is not None:
             variances = variances / (2 * self.unit) ** 2
-        cube = Samples(self.to_cube(samples.positions), samples.directions, variances)
+        cube = samples._replace(positions=self.to_cube(samples.positions), variances=variances)
         return self.evaluate_cube(cube, levels)
 
     def evaluate_cube(self, samples: Samples, levels: Sequence[Level]) -> Levels:
@@ -288,20 +298,26 @@ class RadianceField(nn.Module):
         cam = self.config.modulate
         if self.modulation is None or cam is None:
             return None, None
-        if (cam.coordinates == "direction") != (of == "head"):
+        if cam.of_head != (of == "head"):
             return None, None
-        if cam.coordinates == "xyz":
-            scale, shift = self.modulation(cube.positions)
+        at, n = self._coordinates(cam, cube), cube.positions.shape[0]
+        if at is not None:
+            scale, shift = self.modulation(at)
             return scale, shift
-        if cube.directions is not None:
-            scale, shift = self.modulation(direction_coordinates(cube.directions))
-            return scale, shift
-        n = cube.positions.shape[0]
-        if of == "trunk":
+        if cam.coordinates != "direction":
             return self.modulation.mean(n)
         # Like the encoding of directions, without any it says nothing.
         ones = cube.positions.new_ones(n, self.modulation.spec.n_layers)
         return ones, torch.zeros_like(ones)
+
+    def _coordinates(self, cam: Modulate, cube: Samples) -> Tensor | None:
+        """Where the modulation's grid is looked up; None where the samples do not say."""
+        if cam.coordinates == "xyz":
+            return cube.positions
+        if cam.coordinates == "camera":
+            ids = cube.camera_ids
+            return None if ids is None else camera_coordinates(ids, cam.resolution[0])
+        return None if cube.directions is None else direction_coordinates(cube.directions)
 
     def density(self, positions: Tensor) -> Tensor:
         """Density [n] per world length at world positions [n, 3]; 0 outside the box."""

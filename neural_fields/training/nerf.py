@@ -154,7 +154,7 @@ class NerfTrainer:
         background = noise[:, 1:].contiguous()
         target = color + (1 - alpha)[:, None] * background
         widths = cameras.pixel_widths(ids)
-        return Rays(origins, directions, widths, noise[:, 0].contiguous(), target, background)
+        return Rays(origins, directions, ids, widths, noise[:, 0].contiguous(), target, background)
 
     def _steer(self, n_rays: int, n_samples: int) -> None:
         """Choose the next number of rays so that their samples come near the batch size."""

@@ -27,6 +27,7 @@ MODULATIONS = {
     "xyz": Modulate("xyz", (16, 16, 16)),
     "direction": Modulate("direction", (10, 5)),
     "direction-trunk": Modulate("direction-trunk", (10, 5)),
+    "camera": Modulate("camera", (2,)),  # as many as the data have
 }
 
 
@@ -89,7 +90,9 @@ def image_setup(
 Config = TypeVar("Config", RadianceConfig, ImageConfig)
 
 
-def with_choices(config: Config, precision: str, modulate: str, bits: int) -> Config:
+def with_choices(
+    config: Config, precision: str, modulate: str, bits: int, n_cameras: int = 0
+) -> Config:
     """The configuration with a precision, a modulation (`none` or its coordinates) and weights.
 
     Raises:
@@ -100,6 +103,8 @@ def with_choices(config: Config, precision: str, modulate: str, bits: int) -> Co
     if modulate not in ("none", *MODULATIONS):
         raise InputError(unknown_value("--modulate", modulate, ["none", *MODULATIONS]))
     chosen = None if modulate == "none" else MODULATIONS[modulate]
+    if chosen is not None and chosen.coordinates == "camera":
+        chosen = replace(chosen, resolution=(max(2, n_cameras),))
     field = RadianceField if isinstance(config, RadianceConfig) else ImageField
     try:
         choices = {"precision": precision, "modulate": chosen, "weight_bits": bits}

@@ -26,12 +26,13 @@ from neural_fields.training.state import TrainState
 class Rays:
     """A batch of rays.
 
-    Origins, unit directions [n, 3], pixel_widths at unit distance and jitter [n], target and
-    background [n, 3].
+    Origins, unit directions [n, 3], camera_ids, pixel_widths at unit distance and jitter [n],
+    target and background [n, 3].
     """
 
     origins: Tensor
     directions: Tensor
+    camera_ids: Tensor
     pixel_widths: Tensor
     jitter: Tensor
     target: Tensor
@@ -144,7 +145,7 @@ class _ByOps:
         if self._field.trunk.sees_variances:
             variances = cone_variances(t_starts, t_ends, directions, rays.pixel_widths[ray])
             variances /= (2 * self._field.unit) ** 2
-        cube = Samples(samples.positions[:n_samples], directions, variances)
+        cube = Samples(samples.positions[:n_samples], directions, variances, rays.camera_ids[ray])
         density, color = self._density_and_color(cube)
         seen = composite(
             offsets, t_starts, t_ends, density, color, stop=self._field.config.sampling.stop

@@ -111,7 +111,7 @@ def test_every_architecture_learns_a_scene(data, name):
     assert torch.isfinite(picture.color).all()
 
 
-@pytest.mark.parametrize("coordinates", ["xyz", "direction", "direction-trunk"])
+@pytest.mark.parametrize("coordinates", ["xyz", "direction", "direction-trunk", "camera"])
 def test_modulated_scenes_are_learnt_and_kept(data, coordinates, tmp_path):
     run = neural_fields.fit.nerf(data, tmp_path / "a.nf", steps=40, modulate=coordinates)
     field = neural_fields.load(tmp_path / "a.nf")
@@ -142,6 +142,30 @@ def test_density_that_depends_on_the_view_is_a_mean_without_one(data):
     ]
     assert not torch.allclose(seen[0], seen[1])
     assert torch.isfinite(field.density(points)).all()
+
+
+def test_cameras_differ_and_without_one_it_is_their_mean(data):
+    config, training = presets.radiance_setup(data, "hash")
+    config = presets.with_choices(config, "float32", "camera", 32, len(data))
+    assert config.modulate.resolution == (len(data),)
+    field = NerfTrainer(config, data, training).field
+    grid = field.modulation.grid
+    with torch.no_grad():
+        grid += torch.rand_like(grid)
+    points, axis = torch.rand(len(data), 3) - 0.5, torch.tensor([[0.0, 0.0, 1.0]])
+    axes, ids = axis.expand(len(data), 3), torch.arange(len(data))
+    for number in (0, len(data) - 1):  # a camera's own row, and no other
+        same = field.evaluate(Samples(points, axes, None, torch.full_like(ids, number)))
+        (gradient,) = torch.autograd.grad(same.color.sum(), grid)
+        rest = gradient[torch.arange(len(data)) != number]
+        assert rest.abs().max() < 1e-4 * gradient[number].abs().max()
+    seen = field.evaluate(Samples(points[:1].expand(len(data), 3), axes, None, ids))
+    assert seen.color.std(0).min() > 0
+    assert torch.equal(seen.log_density, seen.log_density[:1].expand(len(data)))
+    with torch.no_grad():
+        grid.copy_(grid.mean(0, keepdim=True).expand_as(grid))
+    known = field.evaluate(Samples(points, axes, None, ids)).color
+    torch.testing.assert_close(field.evaluate(Samples(points, axes)).color, known)
 
 
 def test_weights_of_8_bits_are_trained_and_kept(data, tmp_path):
