@@ -321,9 +321,11 @@ class Scatter {
     return size;
   }
 
-  void sort(int axis) {  // terms share the order along an axis
-    if (axis >= 0 && orders_[axis] == nullptr)
-      orders_[axis] = new CellOrder(axes_of(args_), args_.positions, begin_, end_, &axis, 1);
+  // Terms share the order along an axis; within a row, points go along the axis before.
+  void sort(int axis) {
+    if (axis < 0 || orders_[axis] != nullptr) return;
+    const int sorted[2] = {axis - 1, axis};
+    orders_[axis] = new CellOrder(axes_of(args_), args_.positions, begin_, end_, sorted, 2);
   }
 
   Slab<T> cut(int p, int s) {
