@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neural_fields.ops import HashGridSpec, SparseGradient, hash_grid, huge_pages_empty
+from neural_fields.ops import (
+    HashGridSpec,
+    SparseGradient,
+    hash_grid,
+    hash_grid_sparse,
+    huge_pages_empty,
+)
 
 
 class HashEncoding(nn.Module):
@@ -38,4 +44,6 @@ class HashEncoding(nn.Module):
 
     def forward(self, positions: Tensor) -> Tensor:
         """Features [n, n_output] of positions [n, d] in [0, 1]; twice differentiable."""
-        return hash_grid(positions, self.table, self.spec, self.sparse_gradient)
+        if self.sparse_gradient is None:
+            return hash_grid(positions, self.table, self.spec)
+        return hash_grid_sparse(positions, self.table, self.spec, self.sparse_gradient)

@@ -18,7 +18,13 @@ from neural_fields.ops.fused import (
     radiance_sample,
     radiance_train,
 )
-from neural_fields.ops.hash_grid import HashGridLevel, HashGridSpec, SparseGradient, hash_grid
+from neural_fields.ops.hash_grid import (
+    HashGridLevel,
+    HashGridSpec,
+    SparseGradient,
+    hash_grid,
+    hash_grid_sparse,
+)
 from neural_fields.ops.march import MarchScene, PackedSamples, march
 from neural_fields.ops.memory import huge_pages_empty
 from neural_fields.ops.mlp import MlpSpec, Precision, mlp
@@ -57,6 +63,7 @@ __all__ = [
     "composite",
     "frequency",
     "hash_grid",
+    "hash_grid_sparse",
     "huge_pages_empty",
     "march",
     "mlp",

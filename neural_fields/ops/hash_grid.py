@@ -153,9 +153,7 @@ class SparseGradient(NamedTuple):
     touched: Tensor
 
 
-def hash_grid(
-    positions: Tensor, table: Tensor, spec: HashGridSpec, sparse: SparseGradient | None = None
-) -> Tensor:
+def hash_grid(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
     """Look up the features of every level at every position.
 
     Args:
@@ -163,8 +161,6 @@ def hash_grid(
             zero gradient there; NaN reads as 0, with zero gradient.
         table: [spec.n_entries, n_features], of the same type and device.
         spec: the shape of the grid.
-        sparse: gets the table's gradient instead of autograd, which would fill a tensor as large
-            as the table in every step. On the CPU, once differentiable.
 
     Returns:
         [n, n_levels * n_features]: the features of the coarsest level first.
@@ -188,10 +184,28 @@ def hash_grid(
         >>> hash_grid(torch.rand(5, 2), table, spec).shape
         torch.Size([5, 8])
     """
-    if sparse is not None:
-        features: Tensor = _IntoSparse.apply(positions, table, spec, sparse)  # type: ignore[no-untyped-call]
-    else:
-        features = _forward(positions, table, *spec.arguments)
+    features: Tensor = _forward(positions, table, *spec.arguments)
+    return features
+
+
+def hash_grid_sparse(
+    positions: Tensor, table: Tensor, spec: HashGridSpec, sparse: SparseGradient
+) -> Tensor:
+    """`hash_grid` whose table's gradient is added to `sparse`, while autograd sees none.
+
+    Autograd would fill a tensor as large as the table in every step. On the CPU, in float32; once
+    differentiable.
+
+    Example:
+        >>> spec = HashGridSpec(n_dims=2, n_levels=4, n_features=2, log2_table_size=12)
+        >>> table = torch.ones(spec.n_entries, 2, requires_grad=True)
+        >>> blocks = torch.zeros((table.numel() + 15) // 16, dtype=torch.uint8)
+        >>> sparse = SparseGradient(torch.zeros(table.numel()), blocks)
+        >>> hash_grid_sparse(torch.rand(5, 2), table, spec, sparse).sum().backward()
+        >>> table.grad is None, round(sparse.values.sum().item())
+        (True, 40)
+    """
+    features: Tensor = _IntoSparse.apply(positions, table, spec, sparse)  # type: ignore[no-untyped-call]
     return features
 
 

@@ -343,7 +343,7 @@ def test_a_sparse_gradient_is_the_dense_one(any_isa):
     features = ops.hash_grid(positions, table, spec)
     dense, of_positions = torch.autograd.grad((features * weight).sum(), [table, positions])
     for times in (1, 2):  # it adds up
-        seen = ops.hash_grid(positions, table, spec, sparse)
+        seen = ops.hash_grid_sparse(positions, table, spec, sparse)
         assert torch.equal(seen, features)
         got = torch.autograd.grad((seen * weight).sum(), [table, positions], allow_unused=True)
         assert got[0] is None
