@@ -61,7 +61,7 @@ def nerf(
         modulate: `none`, or coordinate-aware modulation by `xyz`, `direction`,
             `direction-trunk` or `camera`.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
-        bits: of a kept weight: 32, or 8 for files of a quarter of the size.
+        bits: of a kept weight: 32, or 8 for small files.
         background: `auto`, `white`, `black`, `random` or `R,G,B`: what pictures are scored over.
         downscale: box-average the photographs by this factor.
         seconds: trained seconds; 60 where neither it nor `steps` is given.
@@ -130,7 +130,7 @@ def image(
         preset: `default`, or one of the architecture's.
         modulate: `none`, or coordinate-aware modulation by `xy`.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
-        bits: of a kept weight: 32, or 8 for files of a quarter of the size.
+        bits: of a kept weight: 32, or 8 for small files.
         downscale: box-average the picture by this factor.
         seconds: trained seconds; 20 where neither it nor `steps` is given.
         steps: number of steps; repeats bit for bit on one machine and path.

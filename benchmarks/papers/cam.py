@@ -61,7 +61,7 @@ def toy_row(name: str, seed: int, hidden: Literal["none", "relu"] = "none") -> d
     spec = MlpSpec((inputs.shape[1], 64, 64, 64, 64, 1), hidden=hidden, biases=True)
     params = torch.nn.Parameter(_linear_start(spec, generator))
     grid_spec = ModulationSpec((64,), n_layers=4)
-    grid = torch.cat([torch.ones(64, 4), torch.zeros(64, 4)], 1).requires_grad_("CAM" in name)
+    grid = grid_spec.initial().requires_grad_("CAM" in name)
     trained = [params, grid] if "CAM" in name else [params]
     adam = torch.optim.Adam(trained, lr=1e-3)
     for _ in range(1500):

@@ -68,8 +68,8 @@ def fit_nerf(
             photograph, where they differ in light or exposure.
         precision: of the networks: float32, or bf16, which trains faster on processors that
             multiply it and rounds (see docs/ops/mlp.md for what that costs).
-        bits: of a kept weight: 32, or 8, which trains with rounded weights and makes files of a
-            quarter of the size.
+        bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
+            each, for small files.
         background: white, black, random or R,G,B that pictures are scored over; images with alpha
             are white unless told otherwise.
         seconds: trained seconds, without loading.
@@ -145,8 +145,8 @@ def fit_image(
         modulate: none or xy: coordinate-aware modulation of the hidden layers by position.
         precision: of the networks: float32, or bf16, which trains faster on processors that
             multiply it and rounds.
-        bits: of a kept weight: 32, or 8, which trains with rounded weights and makes files of a
-            quarter of the size.
+        bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
+            each, for small files.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
         device: where to train; this version trains on the CPU.

@@ -45,6 +45,11 @@ class Modulate:
             )
 
     @property
+    def of_view(self) -> bool:
+        """Whether it depends on who looks; where that is not known, the mean of all counts."""
+        return self.coordinates not in ("xy", "xyz")
+
+    @property
     def of_head(self) -> bool:
         """Whether it acts on the colour head, and the trunk stays a function of position."""
         return self.coordinates in ("direction", "camera")
@@ -68,15 +73,13 @@ class Modulation(nn.Module):
         wrap = (True, False) if config.coordinates.startswith("direction") else ()
         self.spec = ModulationSpec(config.resolution, n_layers, wrap)
         self.grid = nn.Parameter(torch.empty(self.spec.n_vertices, 2 * n_layers))
-        if config.coordinates in ("direction-trunk", "camera"):
+        if config.of_view:
             self.register_buffer("mean_weights", torch.empty(self.spec.n_vertices))
 
     @torch.no_grad()
     def reset(self) -> None:
         """Scales 1, shifts 0."""
-        n_layers = self.spec.n_layers
-        self.grid[:, :n_layers] = 1
-        self.grid[:, n_layers:] = 0
+        self.grid.copy_(self.spec.initial())
         if "mean_weights" in self._buffers:
             self.mean_weights.fill_(1 / self.spec.n_vertices)
 

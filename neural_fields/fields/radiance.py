@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -300,15 +300,11 @@ class RadianceField(nn.Module):
             return None, None
         if cam.of_head != (of == "head"):
             return None, None
-        at, n = self._coordinates(cam, cube), cube.positions.shape[0]
-        if at is not None:
-            scale, shift = self.modulation(at)
-            return scale, shift
-        if cam.coordinates != "direction":
-            return self.modulation.mean(n)
-        # Like the encoding of directions, without any it says nothing.
-        ones = cube.positions.new_ones(n, self.modulation.spec.n_layers)
-        return ones, torch.zeros_like(ones)
+        at = self._coordinates(cam, cube)
+        if at is None:
+            return self.modulation.mean(cube.positions.shape[0])
+        scale, shift = self.modulation(at)
+        return scale, shift
 
     def _coordinates(self, cam: Modulate, cube: Samples) -> Tensor | None:
         """Where the modulation's grid is looked up; None where the samples do not say."""
@@ -345,7 +341,7 @@ class RadianceField(nn.Module):
         head = self.config.head
         if any(width % 16 for width in head.hidden):
             return None
-        if replace(head, n_features=16, hidden=()) != Head(hidden=()):
+        if not head.sees_density or head.directions != "harmonics" or head.biases:
             return None
         return RadianceSpec(fused.grid, fused.network, self.color_head.mlp.spec)
 

@@ -10,7 +10,11 @@ _RENAMED_IN_2 = {
     "encoding.table": "trunk.encoding.table",
     "trunk.params": "trunk.mlp.params",
 }
-_HASH_GRID_OF_1 = {"per_level_scale": None, "grid_type": "hash", "convention": "tiny-cuda-nn"}
+# What sizes of an architecture became choices, and what they were.
+_NEW_SIZES_IN_3: dict[str, dict[str, Any]] = {
+    "hash": {"per_level_scale": None, "grid_type": "hash", "convention": "tiny-cuda-nn"},
+    "mlp": {"convention": "nerf", "neck": [], "integrated": 0},
+}
 
 
 def upgraded(
@@ -19,21 +23,40 @@ def upgraded(
     """The description and the tensors of a file of an earlier version.
 
     1 to 2: a radiance field's encoding, the network behind it and their names became one
-    architecture, what makes colours a head; precision and the grid's growth, type and convention
-    became choices.
+    architecture; precision became a choice.
+    2 to 3: what makes colours became a head; modulation, bits of weights and further sizes of
+    `hash` and `mlp` became choices.
     """
     if version < 2 and header["kind"] == "radiance":
-        header = {**header, "config": _architecture(header["config"])}
+        header = {**header, "config": _with_architecture(header["config"])}
         tensors = {_renamed(name): tensor for name, tensor in tensors.items()}
+    if version < 3:
+        header = {**header, "config": _with_choices(header["kind"], header["config"])}
     return header, tensors
 
 
-def _architecture(config: dict[str, Any]) -> dict[str, Any]:
+def _with_architecture(config: dict[str, Any]) -> dict[str, Any]:
     encoding = config.get("encoding")
     if not isinstance(encoding, dict):
         return config  # refused later, like any unusable configuration
-    moved = ("encoding", "trunk_hidden", "n_features", "color_hidden")
-    rest = {k: v for k, v in config.items() if k not in moved}
+    rest = {k: v for k, v in config.items() if k not in ("encoding", "trunk_hidden")}
+    architecture = {
+        **encoding,
+        "name": config.get("architecture"),
+        "hidden": config.get("trunk_hidden"),
+    }
+    return {"precision": "float32", **rest, "architecture": architecture}
+
+
+def _with_choices(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    architecture = config.get("architecture")
+    if not isinstance(architecture, dict):
+        return config
+    sizes = _NEW_SIZES_IN_3.get(str(architecture.get("name")), {})
+    new = {"modulate": None, "weight_bits": 32, "architecture": {**sizes, **architecture}}
+    if kind != "radiance":
+        return {**config, **new}
+    rest = {k: v for k, v in config.items() if k not in ("n_features", "color_hidden")}
     head = {
         "n_features": config.get("n_features"),
         "hidden": config.get("color_hidden"),
@@ -41,14 +64,7 @@ def _architecture(config: dict[str, Any]) -> dict[str, Any]:
         "directions": "harmonics",
         "biases": False,
     }
-    architecture = {
-        **_HASH_GRID_OF_1,
-        **encoding,
-        "name": config.get("architecture"),
-        "hidden": config.get("trunk_hidden"),
-    }
-    parts = {"modulate": None, "weight_bits": 32, "head": head, "architecture": architecture}
-    return {"precision": "float32", **rest, **parts}
+    return {**rest, **new, "head": head}
 
 
 def _renamed(name: str) -> str:

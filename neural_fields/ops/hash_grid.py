@@ -196,6 +196,10 @@ def hash_grid_sparse(
     Autograd would fill a tensor as large as the table in every step. On the CPU, in float32; once
     differentiable.
 
+    Raises:
+        TypeError: as `hash_grid`; in the backward pass, `sparse` is of another type.
+        ValueError: as `hash_grid`; in the backward pass, `sparse` is of another shape.
+
     Example:
         >>> spec = HashGridSpec(n_dims=2, n_levels=4, n_features=2, log2_table_size=12)
         >>> table = torch.ones(spec.n_entries, 2, requires_grad=True)

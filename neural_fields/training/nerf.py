@@ -79,7 +79,8 @@ class NerfTrainer:
         self.options = options or NerfOptions()
         self.seed = seed
         self.field = RadianceField(config, seed)
-        if self.field.view_dependent_density and self.field.modulation is not None:
+        cam = config.modulate
+        if self.field.modulation is not None and cam and cam.coordinates.startswith("direction"):
             axes = -data.cameras.camera_to_world[:, :3, 2]
             self.field.modulation.set_mean(direction_coordinates(axes))
         self.grid = OccupancyGrid(self.field, visible_cells(self.field, data), seed)

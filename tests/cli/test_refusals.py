@@ -118,7 +118,7 @@ def test_bad_fields(refused, nf, scene, fitted, tmp_path):
 def test_fields_that_say_nothing_of_their_run(refused, scene, tmp_path):
     from neural_fields.fields.load import load, save
 
-    stored = load(f"{os.path.dirname(__file__)}/../files/radiance_v2.nf")
+    stored = load(f"{os.path.dirname(__file__)}/../files/radiance_v3.nf")
     for protocol in ({}, {"background": 5, "downscale": 1}, {"background": "white"}):
         save(stored, tmp_path / "a.nf", protocol=protocol)
         refused("eval", tmp_path / "a.nf", "--data", scene)

@@ -7,14 +7,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from bad_files import bad_files
+from bad_files import bad_files, edited
+from safetensors import safe_open
 
 import neural_fields as nf
-from neural_fields.fields import FieldFile, file, read_field_file, write_field_file
+from neural_fields import architectures
+from neural_fields.architectures import Target
+from neural_fields.fields import (
+    FieldFile,
+    ImageConfig,
+    ImageField,
+    RadianceConfig,
+    RadianceField,
+    file,
+    read_field_file,
+    write_field_file,
+)
 from neural_fields.fields.load import field_tensors, load, save
 
 FILES = Path(__file__).parents[1] / "files"
-STORED = FILES / "radiance_v2.nf"
+STORED = FILES / "radiance_v3.nf"
 PACKAGE = Path(nf.__file__).parent
 GOOD = STORED.read_bytes()
 BAD = bad_files(GOOD)
@@ -185,3 +197,35 @@ def test_missing_folders_are_named(tmp_path):
     with pytest.raises(nf.InputError, match="cannot write"):
         write_field_file(tmp_path, content)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["hash", "mlp", "siren", "vm"])
+@pytest.mark.parametrize("kind", ["image", "radiance"])
+def test_files_of_format_2_open(name, kind, tmp_path):
+    """What format 3 added is taken out of a file's description."""
+    n_dims = 2 if kind == "image" else 3
+    sized = architectures.get(name).sized(Target(kind, n_dims, 24))
+    field = (
+        ImageField(ImageConfig(24, 18, architecture=sized), seed=3)
+        if kind == "image"
+        else RadianceField(RadianceConfig(architecture=sized), seed=3)
+    )
+    save(field, tmp_path / "a.nf")
+
+    def older(header):
+        config = header["config"]
+        header["format_version"] = 2
+        del config["modulate"], config["weight_bits"]
+        for key in ("per_level_scale", "grid_type", "convention", "neck", "integrated"):
+            config["architecture"].pop(key, None)
+        if kind == "radiance":
+            head = config.pop("head")
+            config |= {"n_features": head["n_features"], "color_hidden": head["hidden"]}
+
+    (tmp_path / "b.nf").write_bytes(edited((tmp_path / "a.nf").read_bytes(), header=older))
+    with safe_open(tmp_path / "b.nf", framework="pt") as stream:
+        assert '"format_version": 2' in stream.metadata()["neural_fields"]
+    again = load(tmp_path / "b.nf")
+    assert again.config == field.config
+    for key, value in field.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value), key

@@ -352,3 +352,22 @@ def test_a_sparse_gradient_is_the_dense_one(any_isa):
     blocks = torch.nn.functional.pad(dense.view(-1) != 0, (0, -table.numel() % 16)).view(-1, 16)
     assert torch.equal(sparse.touched.bool(), blocks.any(1))
     assert 0 < sparse.touched.sum() < len(sparse.touched)
+
+
+@pytest.mark.parametrize(
+    ("values", "touched", "error", "message"),
+    [
+        (torch.zeros(7), torch.zeros(1, dtype=torch.uint8), (RuntimeError, ValueError), "shape"),
+        (None, torch.zeros(1, dtype=torch.uint8), ValueError, "touched"),
+        (None, torch.zeros(4), TypeError, "touched"),
+    ],
+)
+def test_wrong_sparse_gradients_are_refused(values, touched, error, message):
+    spec = ops.HashGridSpec(n_dims=2, n_levels=1, n_features=2, base_resolution=4)
+    table = torch.zeros(spec.n_entries, 2, requires_grad=True)
+    values = torch.zeros(table.numel()) if values is None else values
+    features = ops.hash_grid_sparse(
+        torch.rand(3, 2), table, spec, ops.SparseGradient(values, touched)
+    )
+    with pytest.raises(error, match=message):
+        features.sum().backward()

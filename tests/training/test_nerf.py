@@ -122,11 +122,12 @@ def test_modulated_scenes_are_learnt_and_kept(data, coordinates, tmp_path):
     assert run.summary["psnr_train"] > 12
 
 
-def test_density_that_depends_on_the_view_is_a_mean_without_one(data):
+@pytest.mark.parametrize("coordinates", ["direction", "direction-trunk"])
+def test_what_depends_on_the_view_is_a_mean_without_one(data, coordinates):
     config, training = presets.radiance_setup(data, "mlp")
-    config = presets.with_choices(config, "float32", "direction-trunk", 32)
+    config = presets.with_choices(config, "float32", coordinates, 32)
     field = NerfTrainer(config, data, training).field
-    assert field.view_dependent_density
+    assert field.view_dependent_density == (coordinates == "direction-trunk")
     assert not RadianceField(presets.radiance_setup(data, "mlp")[0]).view_dependent_density
     with torch.no_grad():
         field.modulation.grid += 0.3 * torch.rand_like(field.modulation.grid)
@@ -140,8 +141,14 @@ def test_density_that_depends_on_the_view_is_a_mean_without_one(data):
         field.evaluate(Samples(points, axis.expand(2, 3)), ("log_density",)).log_density
         for axis in torch.eye(3)
     ]
-    assert not torch.allclose(seen[0], seen[1])
+    assert torch.allclose(seen[0], seen[1]) != field.view_dependent_density
     assert torch.isfinite(field.density(points)).all()
+    before = field.color(points)
+    with torch.no_grad():  # changes around the mean change nothing where only the mean counts
+        field.modulation.grid.copy_(
+            torch.cat([mean_scale[:1], mean_shift[:1]], 1).expand_as(field.modulation.grid)
+        )
+    torch.testing.assert_close(field.color(points), before)
 
 
 def test_cameras_differ_and_without_one_it_is_their_mean(data):
