@@ -6,6 +6,7 @@
 
 #include "bind/ops.h"
 #include "common/cpu.h"
+#include "common/memory.h"
 #include "common/parallel.h"
 
 namespace py = pybind11;
@@ -28,6 +29,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("has_avx512_bf16", &nf::has_avx512_bf16);
   m.def("num_threads", &nf::num_threads);
   m.def("set_num_threads", &nf::set_num_threads, py::arg("n"));
+  m.def("keep_freed_memory", &nf::keep_freed_memory);
   nf::bind_hash_grid(m);
   nf::bind_mlp(m);
   nf::bind_rays(m);

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from neural_fields import _core
 from neural_fields.architectures import Trunk
 from neural_fields.encodings import HashEncoding
 from neural_fields.errors import TrainingError
@@ -33,6 +34,7 @@ class TrainState:
                 the others'. They have no weight decay, which would pull scales of 1 to 0.
             l2: weight decay of the others.
         """
+        _core.keep_freed_memory()
         self._field = field
         self.parameters: dict[str, nn.Parameter] = dict(field.named_parameters())
         self.adam: dict[str, AdamState] = {}
