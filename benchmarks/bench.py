@@ -29,6 +29,7 @@ _MODULES = {
     "tensor_planes": "ops.bench_tensor_planes",
     "voxels": "ops.bench_voxels",
     "modulate": "ops.bench_modulate",
+    "rbf": "ops.bench_rbf",
 }
 _OPTIONAL = ("torch_compile", "drjit")  # what a machine may be unable to run
 

@@ -20,6 +20,7 @@ set(NF_CUDA_KERNELS
   csrc/ops/mlp/mlp.cu
   csrc/ops/modulate/modulate.cu
   csrc/ops/occupancy/occupancy.cu
+  csrc/ops/rbf/rbf.cu
   csrc/ops/spherical_harmonics/spherical_harmonics.cu
   csrc/ops/tensor_planes/tensor_planes.cu
   csrc/ops/voxels/voxels.cu)
@@ -32,6 +33,7 @@ set(NF_CUDA_BINDINGS
   csrc/bind/mlp.cpp
   csrc/bind/modulate.cpp
   csrc/bind/rays.cpp
+  csrc/bind/rbf.cpp
   csrc/bind/scene.cpp
   csrc/bind/spherical_harmonics.cpp
   csrc/bind/tensor.cpp

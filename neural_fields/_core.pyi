@@ -255,6 +255,42 @@ def modulate_backward(
     grad_scale: Tensor,
     grad_shift: Tensor,
 ) -> None: ...
+def rbf_forward(
+    features: Tensor,
+    centers: Tensor,
+    log_precision: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    output: Tensor,
+    activations: Tensor | None,
+) -> None: ...
+def rbf_backward(
+    grad_output: Tensor,
+    features: Tensor,
+    centers: Tensor,
+    log_precision: Tensor,
+    weight: Tensor,
+    activations: Tensor,
+    grad_features: Tensor | None,
+    grad_centers: Tensor | None,
+    grad_log_precision: Tensor | None,
+    grad_weight: Tensor | None,
+    grad_bias: Tensor | None,
+) -> None: ...
+def rbf_second(
+    tangents: Tensor,
+    grad_output: Tensor,
+    features: Tensor,
+    centers: Tensor,
+    log_precision: Tensor,
+    weight: Tensor,
+    activations: Tensor,
+    grad_grad_output: Tensor,
+    grad_features: Tensor | None,
+    grad_centers: Tensor | None,
+    grad_log_precision: Tensor | None,
+    grad_weight: Tensor | None,
+) -> None: ...
 
 class MarchScene:
     def __init__(

@@ -32,6 +32,9 @@ MLP_BF16 = 4e-3
 # Slopes of smooth activations come from rounded values (2^-9), the reference's do not.
 MLP_BF16_SMOOTH_GRADIENT = 2e-2
 
+# Distances of up to 32 squares, then exp, whose relative error is half the distance's absolute one.
+RBF_FLOAT32 = 2e-5
+
 # Products of a dozen exponentials, and differences of prefix sums of up to 12 units of length.
 COMPOSITE_FLOAT32 = 2e-5
 

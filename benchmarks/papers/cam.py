@@ -97,7 +97,10 @@ def image_row(path: Path, modulated: bool, steps: int) -> dict[str, Any]:
         modulate=Modulate("xy", (32, 32)) if modulated else None,
     )
     field = ImageField(config, seed=0)
-    grids = [field.modulation.grid] if field.modulation is not None else []
+    grids = []
+    if field.modulation is not None:
+        grids.append(field.modulation.grid)
+        grids[0].data.copy_(field.modulation.spec.initial())  # the paper's start
     network = {"params": [*field.trunk.parameters()], "lr": 1e-3}
     adam = torch.optim.Adam([network, *({"params": [grid], "lr": 1e-2} for grid in grids)])
     schedule = torch.optim.lr_scheduler.MultiStepLR(adam, [steps // 2, steps * 3 // 4])
@@ -118,7 +121,7 @@ def image_row(path: Path, modulated: bool, steps: int) -> dict[str, Any]:
         schedule.step()
     seconds = time.perf_counter() - began
     with torch.no_grad():
-        shown = torch.cat([colors(piece) for piece in torch.arange(len(flat)).split(BATCH)])
+        shown = torch.cat([colors(piece) for piece in torch.split(torch.arange(len(flat)), BATCH)])
     return {"psnr": psnr(shown, flat), "params": field.n_params, "seconds": seconds}
 
 

@@ -37,6 +37,7 @@ from neural_fields.ops.occupancy import (
     occupancy_words,
     occupied_cells,
 )
+from neural_fields.ops.rbf import rbf
 from neural_fields.ops.spherical_harmonics import spherical_harmonics
 from neural_fields.ops.tensor_planes import TensorPlanesSpec, tensor_planes
 from neural_fields.ops.voxels import VoxelsSpec, voxels
@@ -78,6 +79,7 @@ __all__ = [
     "radiance_render",
     "radiance_sample",
     "radiance_train",
+    "rbf",
     "spherical_harmonics",
     "tensor_planes",
     "voxels",

@@ -12,7 +12,7 @@ from neural_fields.benchmarks import bench, limits
 from neural_fields.benchmarks.batch import stored_batch
 from neural_fields.benchmarks.bench_radiance import cases as radiance_cases
 from neural_fields.benchmarks.case import QUICK
-from neural_fields.benchmarks.ops import bench_mlp
+from neural_fields.benchmarks.ops import bench_mlp, bench_rbf
 from neural_fields.benchmarks.ops.bench_hash_grid import lines_per_point
 from neural_fields.benchmarks.timing import Timing, compare, ratio
 from neural_fields.benchmarks.torch_baseline import Grid
@@ -52,6 +52,10 @@ EXPECTED = {
         "voxels.backward.f32:rays-grid-sample",
     },
     "modulate": {"modulate.forward.f32", "modulate.backward.f32"},
+    "rbf": {
+        "rbf.forward.f32:18-64-1", "rbf.backward.f32:18-64-1", "rbf.second.f32:18-64-1",
+        "rbf.backward.f32:18-64-1-with-forward-beside-mlp",
+    },
 }  # fmt: skip
 
 
@@ -171,3 +175,16 @@ def test_both_sides_compute_the_same_network(network):
     flat = torch.cat([matrix.flatten() for matrix in reversed(matrices)])
     scale = flat.abs().max().item()
     torch.testing.assert_close(arms.grad_params, flat, rtol=1e-3, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("widths", [(18, 64, 1), (7, 20, 9)])
+def test_both_sides_compute_the_same_neurons(widths):
+    arms = bench_rbf._Bench(QUICK, *widths)
+    arms.forward()
+    torch.testing.assert_close(arms.output, torch.cat(arms.forward_torch()), rtol=1e-4, atol=1e-4)
+    arms.backward()
+    of_features, *pieces = zip(*arms.backward_torch(), strict=True)
+    torch.testing.assert_close(arms.grads[0], torch.cat(of_features), rtol=1e-3, atol=1e-3)
+    for mine, theirs in zip(arms.grads[1:], map(sum, pieces), strict=True):
+        scale = theirs.abs().max().item()
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * scale)

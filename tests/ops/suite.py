@@ -128,7 +128,7 @@ class OpSuite:
     def test_takes_tensors_with_gaps(self, case, device):
         inputs = case.make(33, device=device)
         gaps = [with_gaps(tensor) for tensor in inputs]
-        assert not any(tensor.is_contiguous() for tensor in gaps)
+        assert not any(tensor.is_contiguous() for tensor in gaps if tensor.numel() > 1)
         expected = derivatives(case.function, inputs, case.twice)
         assert_equal(derivatives(case.function, gaps, case.twice), expected)
 

@@ -49,6 +49,8 @@ LATTICE = "common/lattice.h"
 PLANES = "ops/tensor_planes/tensor_planes.h"
 VOXELS = "ops/voxels/voxels.h"
 MODULATE = "ops/modulate/modulate.h"
+RBF = "ops/rbf/rbf.h"
+RBF_LOOPS = "ops/rbf/rbf.cpp"
 
 MUTATIONS = [
     Mutation("hash_grid", GRID_SHAPE, "2654435761u", "2654435769u", "test_golden_hashes"),
@@ -63,6 +65,16 @@ MUTATIONS = [
     Mutation("hash_grid", GRID, "= inside * scale", "= scale + zero", "test_positions_outside"),
     Mutation("hash_grid", GRID, "index - level.size", "index", "test_upper_edge"),
     Mutation("hash_grid", GRID_TILE, "+ corners.weight[c][p] * g", "+ g", "test_corner_weights"),
+    Mutation("rbf", RBF, "T(0.5) * args.log", "T(1) * args.log", "test_golden_values"),
+    Mutation("rbf", RBF, "ScalarOf<L>(-0.5) * squares", "-squares", "test_golden_values"),
+    Mutation("rbf", RBF, "log_precision(center * t)", "log_precision(center)", FIRST),
+    Mutation("rbf", RBF, "T(2) * along", "along", SECOND),
+    Mutation("rbf", RBF, "v * (q * s)", "v * q", SECOND),
+    Mutation("rbf", RBF_LOOPS, "= -pack_sum<T, W>(of_x", "= pack_sum<T, W>(of_x", FIRST),
+    Mutation(
+        "rbf", RBF_LOOPS, "tile.a(), T(-1), n_rows, *sums", "tile.a(), T(1), n_rows, *sums", SECOND
+    ),
+    Mutation("rbf", RBF_LOOPS, "phi[std::int64_t(r + g) * p.row + k] * w", "w", VALUES),
     Mutation("mlp", MLP, "select(y > zero, one, zero)", "select(y > zero, one, one)", FIRST),
     Mutation("mlp", MLP, "y * (1 - y) * (1 - 2 * y)", "y * (1 - y) * (1 - y)", SECOND),
     Mutation("mlp", MLP, "lane_log<L>(1 + ", "lane_log<L>(2 + ", VALUES),
