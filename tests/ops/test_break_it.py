@@ -70,9 +70,13 @@ MUTATIONS = [
     Mutation("rbf", RBF, "log_precision(center * t)", "log_precision(center)", FIRST),
     Mutation("rbf", RBF, "T(2) * along", "along", SECOND),
     Mutation("rbf", RBF, "v * (q * s)", "v * q", SECOND),
-    Mutation("rbf", RBF_LOOPS, "= -pack_sum<T, W>(of_x", "= pack_sum<T, W>(of_x", FIRST),
+    Mutation("rbf", RBF_LOOPS, "- pack_sum<T, W>(of_x", "+ pack_sum<T, W>(of_x", FIRST),
     Mutation(
-        "rbf", RBF_LOOPS, "tile.a(), T(-1), n_rows, *sums", "tile.a(), T(1), n_rows, *sums", SECOND
+        "rbf",
+        RBF_LOOPS,
+        "tile.phi_a(), T(-1), n_rows, *sums",
+        "tile.phi_a(), T(1), n_rows, *sums",
+        SECOND,
     ),
     Mutation("rbf", RBF_LOOPS, "phi[std::int64_t(r + g) * p.row + k] * w", "w", VALUES),
     Mutation("mlp", MLP, "select(y > zero, one, zero)", "select(y > zero, one, one)", FIRST),

@@ -15,7 +15,7 @@ namespace {
 
 constexpr int W = kPackFloats;
 constexpr int kTile = 32;  // points
-constexpr int kGroup = W == 16 ? 8 : 4;  // points whose sums are in registers at once
+constexpr int kGroup = 4;  // points whose sums are in registers at once
 constexpr int kColumns = W == 16 ? 4 : 2;  // packs of kernels, likewise
 constexpr std::int64_t kMaxTasks = 64;
 constexpr int kWideOutput = 8;  // from here on registers hold outputs, not kernels
@@ -186,22 +186,27 @@ struct Sums {
         bias(weight + p.n_output * p.row) {}
 };
 
-// Scratch of a tile: phi, q = phi dL/dphi and, for the second derivative, a and w = q a.
+// Scratch of a tile: q = phi dL/dphi and, for the second derivative, phi a and w = q a.
 template <class T>
 struct Tile {
   explicit Tile(const Packed<T>& p) : size(static_cast<std::size_t>(kTile) * p.row), data(4 * size) {}
-  T* phi() { return data.data(); }
-  T* q() { return data.data() + size; }
-  T* a() { return data.data() + 2 * size; }
+  T* q() { return data.data(); }
+  T* copy() { return data.data() + size; }
+  T* phi_a() { return data.data() + 2 * size; }
   T* w() { return data.data() + 3 * size; }
   std::size_t size;
   Buffer<T> data;
+  const T* phi = nullptr;  // as it was saved, in place where rows have no padding
 };
 
-// phi as it was saved, and q = phi * (grad_output W).
+// phi, and q = phi * (grad_output W).
 template <class T>
 void start_backward(const RbfArgs<T>& args, const Packed<T>& p, Tile<T>& tile, std::int64_t first, int n_rows) {
-  copy_columns(args.activations + first * p.n_kernels, p.n_kernels, tile.phi(), p.row, n_rows, p.n_kernels);
+  tile.phi = args.activations + first * p.n_kernels;
+  if (p.row != p.n_kernels) {
+    copy_columns(tile.phi, p.n_kernels, tile.copy(), p.row, n_rows, p.n_kernels);
+    tile.phi = tile.copy();
+  }
   const T* g = args.grad_output + first * p.n_output;
   for_groups(n_rows, [&](auto group, int r) {
     constexpr int G = group;
@@ -215,7 +220,7 @@ void start_backward(const RbfArgs<T>& args, const Packed<T>& p, Tile<T>& tile, s
       NF_UNROLL
       for (int i = 0; i < G; ++i) {
         const std::int64_t at = std::int64_t(r + i) * p.row + k;
-        pack_store<T, W>(tile.q() + at, sum[i] * pack_load<T, W>(tile.phi() + at));
+        pack_store<T, W>(tile.q() + at, sum[i] * pack_load<T, W>(tile.phi + at));
       }
     }
   });
@@ -244,32 +249,40 @@ void add_readout(const Packed<T>& p, const T* g, const T* phi, T factor, int n_r
     for (int o = 0; o < p.n_output; ++o) sums.bias[o] += g[std::int64_t(r) * p.n_output + o];
 }
 
-// Over all features, kernels and points of a tile: gradient(r, k, j, t, s) gives the sums' terms at a
+// Over all kernels, features and points of a tile: gradient(r, k, j, t, s) gives the sums' terms at a
 // pack of kernels from k on; features get their negative times s. Either result may be none.
 template <class T, class Gradient>
 void add_kernels(const Packed<T>& p, const T* x, int n_rows, T* grad_x, const Sums<T>* sums, Gradient&& gradient) {
-  for_groups(n_rows, [&](auto group, int r) {
-    constexpr int G = group;
+  for_columns(p.row, [&](auto columns, int k) {
+    constexpr int V = columns;
     for (int j = 0; j < p.n_input; ++j) {
-      Kernels<T> of_x[G] = {};
-      for (int k = 0; k < p.row; k += W) {
-        const int at = j * p.row + k;
-        const Kernels<T> s = pack_load<T, W>(p.scale.data() + at), o = pack_load<T, W>(p.offset.data() + at);
-        Kernels<T> center{}, log_precision{};
-        NF_UNROLL
-        for (int i = 0; i < G; ++i) {
-          const Kernels<T> t = x[std::int64_t(r + i) * p.n_input + j] * s + o;
-          const auto term = gradient(r + i, k, j, t, s);
-          center += term.center;
-          log_precision += term.log_precision;
-          of_x[i] += term.center * s;
-        }
-        if (sums == nullptr) continue;
-        pack_store<T, W>(sums->center + at, pack_load<T, W>(sums->center + at) + center);
-        pack_store<T, W>(sums->log_precision + at, pack_load<T, W>(sums->log_precision + at) + log_precision);
+      const int at = j * p.row + k;
+      Kernels<T> s[V], o[V], center[V] = {}, log_precision[V] = {};
+      NF_UNROLL
+      for (int v = 0; v < V; ++v) {
+        s[v] = pack_load<T, W>(p.scale.data() + at + v * W);
+        o[v] = pack_load<T, W>(p.offset.data() + at + v * W);
       }
-      if (grad_x == nullptr) continue;
-      for (int i = 0; i < G; ++i) grad_x[std::int64_t(r + i) * p.n_input + j] = -pack_sum<T, W>(of_x[i]);
+      for (int r = 0; r < n_rows; ++r) {
+        const std::int64_t number = std::int64_t(r) * p.n_input + j;
+        Kernels<T> of_x{};
+        NF_UNROLL
+        for (int v = 0; v < V; ++v) {
+          const Kernels<T> t = x[number] * s[v] + o[v];
+          const auto term = gradient(r, k + v * W, j, t, s[v]);
+          center[v] += term.center;
+          log_precision[v] += term.log_precision;
+          of_x += term.center * s[v];
+        }
+        if (grad_x != nullptr) grad_x[number] = (k == 0 ? T(0) : grad_x[number]) - pack_sum<T, W>(of_x);
+      }
+      if (sums == nullptr) continue;
+      NF_UNROLL
+      for (int v = 0; v < V; ++v) {
+        T *const to_center = sums->center + at + v * W, *const to_precision = sums->log_precision + at + v * W;
+        pack_store<T, W>(to_center, pack_load<T, W>(to_center) + center[v]);
+        pack_store<T, W>(to_precision, pack_load<T, W>(to_precision) + log_precision[v]);
+      }
     }
   });
 }
@@ -282,7 +295,7 @@ T* rows_or_none(T* rows, std::int64_t first, int width) {
 template <class T>
 void backward_tile(const RbfArgs<T>& args, const Packed<T>& p, Tile<T>& tile, const Sums<T>* sums, std::int64_t first, int n_rows) {
   start_backward(args, p, tile, first, n_rows);
-  if (sums != nullptr) add_readout(p, args.grad_output + first * p.n_output, tile.phi(), T(1), n_rows, *sums, true);
+  if (sums != nullptr) add_readout(p, args.grad_output + first * p.n_output, tile.phi, T(1), n_rows, *sums, true);
   const T* const q = tile.q();
   add_kernels(p, args.features + first * p.n_input, n_rows, rows_or_none(args.grad_features, first, p.n_input), sums,
               [&](int r, int k, int, const Kernels<T>& t, const Kernels<T>&) {
@@ -303,7 +316,7 @@ void along_tangents(const Packed<T>& p, Tile<T>& tile, const T* x, const T* v, i
       }
       const std::int64_t at = std::int64_t(r) * p.row + k;
       pack_store<T, W>(tile.w() + at, pack_load<T, W>(tile.q() + at) * a);
-      pack_store<T, W>(tile.a() + at, pack_load<T, W>(tile.phi() + at) * a);
+      pack_store<T, W>(tile.phi_a() + at, pack_load<T, W>(tile.phi + at) * a);
     }
 }
 
@@ -312,8 +325,8 @@ void second_tile(const RbfArgs<T>& args, const Packed<T>& p, Tile<T>& tile, cons
   const T *const x = args.features + first * p.n_input, *const v = args.tangents + first * p.n_input;
   start_backward(args, p, tile, first, n_rows);
   along_tangents(p, tile, x, v, n_rows);
-  read_out(p, tile.a(), static_cast<const T*>(nullptr), T(-1), n_rows, args.grad_grad_output + first * p.n_output);
-  if (sums != nullptr) add_readout(p, args.grad_output + first * p.n_output, tile.a(), T(-1), n_rows, *sums, false);
+  read_out(p, tile.phi_a(), static_cast<const T*>(nullptr), T(-1), n_rows, args.grad_grad_output + first * p.n_output);
+  if (sums != nullptr) add_readout(p, args.grad_output + first * p.n_output, tile.phi_a(), T(-1), n_rows, *sums, false);
   const T *const q = tile.q(), *const w = tile.w();
   add_kernels(p, x, n_rows, rows_or_none(args.grad_features, first, p.n_input), sums,
               [&](int r, int k, int j, const Kernels<T>& t, const Kernels<T>& s) {
