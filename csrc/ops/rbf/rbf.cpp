@@ -186,7 +186,7 @@ struct Sums {
         bias(weight + p.n_output * p.row) {}
 };
 
-// Scratch of a tile: q = phi dL/dphi and, for the second derivative, phi a and w = q a.
+// Scratch of a tile: q = phi dL/dphi and, for the second derivative, phi a and w = q a (RbfSecond).
 template <class T>
 struct Tile {
   explicit Tile(const Packed<T>& p) : size(static_cast<std::size_t>(kTile) * p.row), data(4 * size) {}
@@ -303,7 +303,7 @@ void backward_tile(const RbfArgs<T>& args, const Packed<T>& p, Tile<T>& tile, co
               });
 }
 
-// a = sum_j v_j s t of a tile, for the points' tangents v; then w = q a, and phi becomes phi a.
+// w = q a and phi a of a tile, with a = sum_j v_j s t for the points' tangents v.
 template <class T>
 void along_tangents(const Packed<T>& p, Tile<T>& tile, const T* x, const T* v, int n_rows) {
   for (int r = 0; r < n_rows; ++r)
