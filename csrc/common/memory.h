@@ -8,8 +8,8 @@
 namespace nf {
 
 // Lets the allocator keep freed buffers of any size. A step frees and asks for the same tens of megabytes again and
-// again; by default glibc returns them to the system each time, and clearing their pages anew cost a fifth of a step of
-// large layers. Does nothing where the allocator is another one.
+// again; by default glibc returns them to the system each time, and clearing their pages anew cost up to a third of a step
+// of large layers. Does nothing where the allocator is another one.
 inline void keep_freed_memory() {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_MAX, 0);

@@ -70,7 +70,7 @@ class Modulation(nn.Module):
 
     def __init__(self, config: Modulate, n_layers: int) -> None:
         super().__init__()
-        self._normalize = config.normalize
+        self._bare = config.normalize and not config.of_head  # no sigmoid behind it
         wrap = (True, False) if config.coordinates.startswith("direction") else ()
         self.spec = ModulationSpec(config.resolution, n_layers, wrap)
         self.grid = nn.Parameter(torch.empty(self.spec.n_vertices, 2 * n_layers))
@@ -79,13 +79,13 @@ class Modulation(nn.Module):
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Scales 1, shifts 0; where rows are normalised, the last layer's scale 1/4.
+        """Scales 1, shifts 0; in a trunk whose rows are normalised, the last layer's scale 1/4.
 
         Deviation from the paper, whose networks end in a sigmoid: without one, a normalised last
         layer makes values as large as the picture's own, and cost it 0.8 dB.
         """
         self.grid.copy_(self.spec.initial())
-        if self._normalize:
+        if self._bare:
             self.grid[:, self.spec.n_layers - 1] = 0.25
         if "mean_weights" in self._buffers:
             self.mean_weights.fill_(1 / self.spec.n_vertices)

@@ -140,7 +140,7 @@ def test_order_of_kernels_does_not_matter(any_isa):
 
 @pytest.mark.parametrize("offset", [0.0, 10.0, 1000.0])
 def test_distances_do_not_cancel(offset, any_isa):
-    """The expanded square loses |x|^2 2^-24: at 1000 an error of 1 where distances are 0 to 10."""
+    """The expanded square loses some |x|^2 2^-24: at 1000 as much as the distances themselves."""
     generator = torch.Generator().manual_seed(3)
     centers, precisions, weight, bias = neurons(generator, 18, 64, 2)
     # Multiples of 2^-6, so that adding the offset is exact, with precisions of one.
