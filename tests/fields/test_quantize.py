@@ -54,6 +54,15 @@ def test_every_matrix_has_its_own_scale_and_biases_stay():
     assert (after[32:48] - before[32:48]).abs().max() <= before[32:48].abs().max() / 254 * 1.0001
 
 
+@pytest.mark.parametrize(("coordinates", "last"), [("xy", 0.25), ("direction", 1.0)])
+def test_modulation_starts_small_where_no_sigmoid_follows(coordinates, last):
+    for normalize in (True, False):
+        cam = Modulation(Modulate(coordinates, (4, 4), normalize), 2)
+        cam.reset()
+        expected = torch.tensor([1.0, last if normalize else 1.0, 0.0, 0.0]).expand(16, 4)
+        assert torch.equal(cam.grid.detach(), expected)
+
+
 def test_scales_and_shifts_of_a_modulation_do_not_share():
     cam = Modulation(Modulate("xy", (4, 4)), 2)
     cam.reset()
