@@ -9,6 +9,12 @@
 NF_BEGIN
 
 #if defined(NF_VECTORS)
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)  // GCC from 12 on, clang
+#define NF_SHUFFLES 1
+#endif
+#endif
+
 template <class T, int W>
 using Pack = Vector<T, W>;
 
@@ -72,6 +78,28 @@ NF_HD T pack_sum(const Pack<T, W>& x) {
     memcpy(half, &x, sizeof(x));
     return pack_sum<T, W / 2>(half[0] + half[1]);
   }
+}
+
+// The sums of four packs at once, bit for bit those of pack_sum: side by side they take a third of
+// the shuffles.
+template <class T, int W>
+NF_HD void pack_sums(const Pack<T, W> (&x)[4], T (&sums)[4]) {
+#if defined(NF_SHUFFLES)
+  if constexpr (W == 16) {
+    Pack<T, W> pairs[2];
+    for (int i = 0; i < 2; ++i) {
+      const Pack<T, W> a = x[2 * i], b = x[2 * i + 1];
+      pairs[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+                 __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+    }
+    Pack<T, W> four = __builtin_shufflevector(pairs[0], pairs[1], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+                      __builtin_shufflevector(pairs[0], pairs[1], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+    four += __builtin_shufflevector(four, four, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    for (int i = 0; i < 4; ++i) sums[i] = four[4 * i] + four[4 * i + 1];
+    return;
+  }
+#endif
+  for (int i = 0; i < 4; ++i) sums[i] = pack_sum<T, W>(x[i]);
 }
 
 // The register width that this path multiplies with.

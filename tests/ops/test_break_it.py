@@ -70,7 +70,7 @@ MUTATIONS = [
     Mutation("rbf", RBF, "log_precision(center * t)", "log_precision(center)", FIRST),
     Mutation("rbf", RBF, "T(2) * along", "along", SECOND),
     Mutation("rbf", RBF, "v * (q * s)", "v * q", SECOND),
-    Mutation("rbf", RBF_LOOPS, "- pack_sum<T, W>(of_x", "+ pack_sum<T, W>(of_x", FIRST),
+    Mutation("rbf", RBF_LOOPS, ": to) - of_point[g]", ": to) + of_point[g]", FIRST),
     Mutation(
         "rbf",
         RBF_LOOPS,

@@ -263,19 +263,31 @@ void add_kernels(const Packed<T>& p, const T* x, int n_rows, T* grad_x, const Su
         s[v] = pack_load<T, W>(p.scale.data() + at + v * W);
         o[v] = pack_load<T, W>(p.offset.data() + at + v * W);
       }
-      for (int r = 0; r < n_rows; ++r) {
+      for_groups(n_rows, [&](auto group, int r) {
+        constexpr int G = group;
+        Kernels<T> of_x[G] = {};
         const std::int64_t number = std::int64_t(r) * p.n_input + j;
-        Kernels<T> of_x{};
         NF_UNROLL
-        for (int v = 0; v < V; ++v) {
-          const Kernels<T> t = x[number] * s[v] + o[v];
-          const auto term = gradient(r, k + v * W, j, t, s[v]);
-          center[v] += term.center;
-          log_precision[v] += term.log_precision;
-          of_x += term.center * s[v];
+        for (int g = 0; g < G; ++g)
+          NF_UNROLL
+          for (int v = 0; v < V; ++v) {
+            const Kernels<T> t = x[number + g * p.n_input] * s[v] + o[v];
+            const auto term = gradient(r + g, k + v * W, j, t, s[v]);
+            center[v] += term.center;
+            log_precision[v] += term.log_precision;
+            of_x[g] += term.center * s[v];
+          }
+        if (grad_x == nullptr) return;
+        T of_point[G];
+        if constexpr (G == 4)
+          pack_sums<T, W>(of_x, of_point);
+        else
+          of_point[0] = pack_sum<T, W>(of_x[0]);
+        for (int g = 0; g < G; ++g) {
+          T& to = grad_x[number + g * p.n_input];
+          to = (k == 0 ? T(0) : to) - of_point[g];
         }
-        if (grad_x != nullptr) grad_x[number] = (k == 0 ? T(0) : grad_x[number]) - pack_sum<T, W>(of_x);
-      }
+      });
       if (sums == nullptr) continue;
       NF_UNROLL
       for (int v = 0; v < V; ++v) {
