@@ -94,7 +94,7 @@ native: env ## Compile the core alone under gcc and clang
 
 pytest: env ## Run the tests; PYTEST_ARGS selects
 	$(call heading,tests)
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 docs: env ## Check the documentation: snippets, commands, links, docstring examples
 	$(PY) -m pytest tests/test_docs.py $(PYTEST_ARGS)

@@ -16,28 +16,41 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from neural_fields import fit
-    from neural_fields.api import evaluate, load, render, save
+    from neural_fields.api import evaluate, export, load, render, save
     from neural_fields.errors import InputError, TrainingError
+    from neural_fields.fields import derivatives
 
 _HOMES = {
     "InputError": "neural_fields.errors",
     "TrainingError": "neural_fields.errors",
     "evaluate": "neural_fields.api",
+    "export": "neural_fields.api",
     "load": "neural_fields.api",
     "render": "neural_fields.api",
     "save": "neural_fields.api",
 }
+_MODULES = {"derivatives": "neural_fields.fields.derivatives", "fit": "neural_fields.fit"}
 
-__all__ = ["InputError", "TrainingError", "evaluate", "fit", "load", "render", "save"]
+__all__ = [
+    "InputError",
+    "TrainingError",
+    "derivatives",
+    "evaluate",
+    "export",
+    "fit",
+    "load",
+    "render",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name == "fit":
-        return importlib.import_module("neural_fields.fit")
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     raise AttributeError(f"module 'neural_fields' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES, "fit"])
+    return sorted([*globals(), *_HOMES, *_MODULES])

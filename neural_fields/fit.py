@@ -1,4 +1,4 @@
-"""Fitting fields to data: `nf.fit.nerf`, `nf.fit.image`."""
+"""Fitting fields to data: `nf.fit.nerf`, `nf.fit.sdf`, `nf.fit.image`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ import torch
 from torch import Tensor
 
 from neural_fields.data.dataset import Dataset, load_dataset
+from neural_fields.data.mesh import Mesh, load_mesh
 from neural_fields.data.picture import Picture, load_picture
 from neural_fields.errors import InputError
 from neural_fields.rendering.image import render_image
+from neural_fields.rendering.surface import around, render_surface
 from neural_fields.rendering.volume import over, render_view
 from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import Description
 from neural_fields.training.image import ImageTrainer
 from neural_fields.training.nerf import NerfTrainer
-from neural_fields.training.presets import image_setup, radiance_setup, with_choices
+from neural_fields.training.presets import image_setup, radiance_setup, sdf_setup, with_choices
 from neural_fields.training.run import Plan, Progress, Run, checked_output, provenance, run_plan
 from neural_fields.training.run import changed_options as _changed
-from neural_fields.training.tcnn import FieldChoice, TcnnConfig, chosen_field
+from neural_fields.training.sdf import SdfTrainer
+from neural_fields.training.tcnn import Chosen, FieldChoice, TcnnConfig, chosen_field
 
-DEFAULT_SECONDS = {"nerf": 60.0, "image": 20.0}
+DEFAULT_SECONDS = {"nerf": 60.0, "image": 20.0, "sdf": 60.0}
 
-__all__ = ["DEFAULT_SECONDS", "Progress", "Run", "image", "nerf"]
+__all__ = ["DEFAULT_SECONDS", "Progress", "Run", "image", "nerf", "sdf"]
 
 
 def nerf(
@@ -55,8 +58,8 @@ def nerf(
         data: a folder (see docs/data.md), or a loaded training split.
         output: where the `.nf` file goes; None keeps the field in memory. A checkpoint lies
             beside it while training.
-        field: the architecture's name, or a file or dictionary of tiny-cuda-nn's JSON; see
-            docs/architectures.md.
+        field: the architecture's name, an `Architecture` with sizes of its own, or a file or
+            dictionary of tiny-cuda-nn's JSON; see docs/architectures.md.
         preset: `default`, or one of the architecture's.
         modulate: `none`, or coordinate-aware modulation by `xyz`, `direction`,
             `direction-trunk` or `camera`.
@@ -125,8 +128,8 @@ def image(
     Args:
         data: a file (PNG, JPEG, EXR, HDR, TIFF, ...), or a loaded picture.
         output: as for `nerf`.
-        field: the architecture's name, or a file or dictionary of tiny-cuda-nn's JSON; see
-            docs/architectures.md.
+        field: the architecture's name, an `Architecture` with sizes of its own, or a file or
+            dictionary of tiny-cuda-nn's JSON; see docs/architectures.md.
         preset: `default`, or one of the architecture's.
         modulate: `none`, or coordinate-aware modulation by `xy`.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
@@ -169,7 +172,78 @@ def image(
     return run_plan(trainer, plan, on_progress)
 
 
-def _chosen(field: FieldChoice) -> str | TcnnConfig:
+def sdf(
+    data: str | os.PathLike[str] | Mesh,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    field: FieldChoice = "hash",
+    preset: str = "default",
+    modulate: str = "none",
+    precision: str = "float32",
+    bits: int = 32,
+    seconds: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    options: dict[str, Any] | None = None,
+    save_every: float = 60.0,
+    on_load: Callable[[Mesh], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_start: Callable[[SdfTrainer, Mesh], None] | None = None,
+) -> Run:
+    """Fit a signed distance field to a mesh or an oriented point cloud.
+
+    Args:
+        data: a file (OBJ, PLY, STL, GLB, OFF), or a loaded mesh.
+        output: as for `nerf`.
+        field: the architecture's name, an `Architecture` with sizes of its own, or a file or
+            dictionary of tiny-cuda-nn's JSON; see docs/architectures.md.
+        preset: `default`, or one of the architecture's.
+        modulate: `none`, or coordinate-aware modulation by `xyz`.
+        precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
+        bits: of a kept weight: 32, or 8 for small files.
+        seconds: trained seconds; 60 where neither it nor `steps` is given. Computing distances
+            before the first step is not counted.
+        steps: number of steps; repeats bit for bit on one machine and path.
+        seed: of every random choice.
+        resume: go on from the checkpoint beside `output`.
+        options: fields of `SdfOptions` to change.
+        save_every: trained seconds between checkpoints.
+        on_load: called once with the mesh, before distances are computed.
+        on_progress: called after every step.
+        on_start: called once, when data and trainer are ready.
+
+    Raises:
+        InputError: the mesh, output or an option is at fault.
+        TrainingError: the loss or a parameter became non-finite; the last good file is kept.
+
+    Example:
+        >>> run = sdf("armadillo.obj", "armadillo.nf", field="rbf")  # doctest: +SKIP
+        >>> run.field.distance(positions)  # doctest: +SKIP
+    """
+    budget = _budget("sdf", steps, seconds)
+    _check_numbers(seed, save_every)
+    chosen = _chosen(field)
+    path = checked_output(output, resume)
+    if not isinstance(data, Mesh):
+        data = load_mesh(data)
+    config, training = sdf_setup(data, chosen, preset)
+    config = with_choices(config, precision, modulate, bits)
+    if on_load is not None:
+        on_load(data)
+    trainer = SdfTrainer(config, data, _changed(training, options or {}), seed)
+    about = Description(
+        scene={"box": config.box, "unit": trainer.field.unit},
+        protocol={"origin": data.origin, "watertight": data.watertight, "sign": trainer.pool.sign},
+        provenance=provenance(seed, preset, trainer.options, data.fingerprint),
+    )
+    if on_start is not None:
+        on_start(trainer, data)
+    plan = Plan(path, budget, about, resume, save_every, lambda: _shape(trainer))
+    return run_plan(trainer, plan, on_progress)
+
+
+def _chosen(field: FieldChoice) -> Chosen:
     """See `chosen_field`; warns of what a configuration says that is not used."""
     chosen = chosen_field(field)
     if isinstance(chosen, TcnnConfig) and chosen is not field and chosen.note:
@@ -208,6 +282,13 @@ def _view(trainer: NerfTrainer, data: Dataset) -> Tensor:
     background = data.background if data.background is not None else torch.zeros(3)
     picture = over(render_view(trainer.averaged_field(), cameras), background)
     return (picture * 255).round().to(torch.uint8)
+
+
+def _shape(trainer: SdfTrainer) -> Tensor:
+    """uint8 [128, 128, 3]: the shape over white, from a little above."""
+    field = trainer.averaged_field()
+    rendered, _ = render_surface(field, around(field, 1, size=128))
+    return (over(rendered, torch.ones(3)) * 255).round().to(torch.uint8)
 
 
 def _small(trainer: ImageTrainer) -> Tensor:

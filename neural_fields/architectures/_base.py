@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from neural_fields.decoders import Head
 from neural_fields.errors import InputError
 from neural_fields.ops import HashGridSpec, MlpSpec, Precision
 
-Kind = Literal["image", "radiance"]
+Kind = Literal["image", "radiance", "sdf"]
 
 
 class Target(NamedTuple):
@@ -61,6 +62,38 @@ class NetworkOptions(NamedTuple):
     normalize: bool = False
 
 
+class Smoothness(NamedTuple):
+    """How smooth values are as a function of position, inside the cube.
+
+    Attributes:
+        continuous: how many derivatives are continuous everywhere: 0 where there are kinks,
+            math.inf where there are none of any order.
+        curved: whether second derivatives between kinks are the field's own; those of linearly
+            interpolated grids are zero or miss terms there.
+        advice: what to do where they are not.
+    """
+
+    continuous: float
+    curved: bool = True
+    advice: str = ""
+
+    @classmethod
+    def of_grid(
+        cls,
+        interpolation: str = "linear",
+        advice: str = "fit it as siren, or as hash with interpolation smoothstep",
+    ) -> Smoothness:
+        """Of a grid's features."""
+        return cls(1) if interpolation == "smoothstep" else cls(0, False, advice)
+
+    def through(self, network: MlpSpec) -> Smoothness:
+        """Of a network's values, whose inputs are as smooth as this."""
+        if network.n_hidden_layers == 0:
+            return self
+        kinks = {"relu": 0, "finer": 1, "finer-detached": 1}  # z |z| bends anew at 0
+        return self._replace(continuous=min(self.continuous, kinks.get(network.hidden, math.inf)))
+
+
 class FusedTrunk(NamedTuple):
     """A trunk as csrc/fused knows it: a hash grid's table and a network's parameters."""
 
@@ -80,11 +113,18 @@ class Trunk(nn.Module):
         grids: names of the parameters that are grids; the others are networks.
         n_modulated: hidden layers that coordinate-aware modulation may act on.
         sees_variances: whether `forward` takes what positions stand for, not points alone.
+        start_step: the step before which trainers call `start`; None: never.
     """
 
     grids: frozenset[str] = frozenset()
     n_modulated: int = 0
     sees_variances: bool = False
+    start_step: int | None = None
+
+    @property
+    def smoothness(self) -> Smoothness:
+        """How smooth values are in position: to any order unless a trunk says otherwise."""
+        return Smoothness(math.inf)
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw the parameters."""
@@ -98,6 +138,15 @@ class Trunk(nn.Module):
         Where n_modulated > 0, scale and shift [n, n_modulated] act on the hidden layers.
         """
         raise NotImplementedError
+
+    def start(
+        self, positions: Tensor, targets: Tensor | None, generator: torch.Generator
+    ) -> frozenset[str]:
+        """Start over from the data; the names of the parameters that were drawn anew.
+
+        `targets` [n, n_output] are what `forward` should give at positions [n, n_dims], or None.
+        """
+        return frozenset()
 
     def density_and_color(self, positions: Tensor, directions: Tensor | None) -> Tensor:
         """[n, 4]: log-density and colours before the sigmoid, of architectures that have them."""
@@ -116,13 +165,16 @@ class Architecture:
         name: what --field and files call it; the name of its module.
         summary: one line for people.
         presets: names of sizes besides `default`, with what they are.
-        has_color: whether its trunk has `density_and_color` and needs no colour head.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     presets: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    has_color: ClassVar[bool] = False
+
+    @property
+    def has_color(self) -> bool:
+        """Whether its trunk has `density_and_color` and needs no colour head."""
+        return False
 
     def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """The module, with parameters that have no values yet.
@@ -142,7 +194,7 @@ class Architecture:
         raise NotImplementedError
 
     @classmethod
-    def head(cls, preset: str = "default") -> Head:
+    def color_head(cls, preset: str = "default") -> Head:
         """The colour branch of radiance fields: one for all but for a paper's sizes."""
         return Head()
 

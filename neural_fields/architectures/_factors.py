@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neural_fields.architectures._base import NetworkOptions, Trunk
+from neural_fields.architectures._base import NetworkOptions, Smoothness, Trunk
 from neural_fields.decoders import Mlp
 from neural_fields.ops import MlpSpec, TensorPlanesSpec, huge_pages_empty, tensor_planes
 
@@ -13,7 +13,7 @@ from neural_fields.ops import MlpSpec, TensorPlanesSpec, huge_pages_empty, tenso
 class FactorsTrunk(Trunk):
     """The first output is the sum of the products of `first`, the others are linear in `rest`'s.
 
-    Without `first` all outputs are linear in the products of `rest`.
+    Without `first`, or where there is one output alone, all are linear in the products of `rest`.
     """
 
     def __init__(
@@ -25,6 +25,7 @@ class FactorsTrunk(Trunk):
         network: NetworkOptions,
     ) -> None:
         super().__init__()
+        first = None if n_output == 1 else first
         self._first, self._rest, self._deviation = first, rest, deviation
         grids = ["rest"]
         if first is not None:
@@ -34,6 +35,11 @@ class FactorsTrunk(Trunk):
         n_linear = n_output - (first is not None)
         self.rest = nn.Parameter(huge_pages_empty((rest.n_params,)))
         self.basis = Mlp(MlpSpec((rest.n_output, n_linear), precision=network.precision))
+
+    @property
+    def smoothness(self) -> Smoothness:
+        """That of the factors' interpolation."""
+        return Smoothness.of_grid(self._rest.interpolation)
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:

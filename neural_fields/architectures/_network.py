@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neural_fields.architectures._base import Trunk
+from neural_fields.architectures._base import Smoothness, Trunk
 from neural_fields.decoders import Mlp
 from neural_fields.ops import MlpSpec, mlp
 
@@ -24,6 +24,11 @@ class NetworkTrunk(Trunk):
         super().__init__()
         self.mlp = Mlp(spec)
         self.n_modulated = spec.n_hidden_layers
+
+    @property
+    def smoothness(self) -> Smoothness:
+        """That of the layers: encodings are sines, or the positions themselves."""
+        return Smoothness(math.inf).through(self.mlp.spec)
 
     def encode(self, positions: Tensor) -> Tensor:
         """What the first layer gets, [n, spec.n_input]; the cube as [-1, 1] by default."""

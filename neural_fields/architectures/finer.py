@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from neural_fields.architectures import (
     Architecture,
@@ -17,7 +18,7 @@ from neural_fields.architectures import (
     register,
 )
 from neural_fields.architectures._network import NetworkTrunk, draw_uniform
-from neural_fields.ops import MlpSpec
+from neural_fields.ops import MlpSpec, mlp
 
 
 @register
@@ -30,7 +31,8 @@ class Finer(Architecture):
         omega: of the other hidden layers.
         first_bias: k: the first layer's biases start in +-k; 0 keeps torch's +-1 / sqrt(n_in).
         hidden: widths of the hidden layers, sin(omega (|z| + 1) z).
-        detached: whether |z| + 1 counts as a constant in derivatives, as in the released code.
+        detached: whether |z| + 1 counts as a constant in the parameters' derivatives, as in the
+            released code; where positions ask for theirs, nothing does.
     """
 
     first_omega: float = 30.0
@@ -71,6 +73,7 @@ class FinerTrunk(NetworkTrunk):
     def __init__(self, config: Finer, spec: MlpSpec) -> None:
         super().__init__(spec)
         self._config = config
+        self._whole = replace(spec, hidden="finer")
 
     def reset(self, generator: torch.Generator) -> None:
         """First matrix in +-1 / n_in, others in +-sqrt(6 / n_in) / omega."""
@@ -84,3 +87,10 @@ class FinerTrunk(NetworkTrunk):
             _, bias = next(self.mlp.layers())
             assert bias is not None
             bias.uniform_(-k, k, generator=generator)
+
+    def forward(
+        self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
+        """Once continuously differentiable in positions, with the derivatives of the values."""
+        spec = self._whole if positions.requires_grad else self.mlp.spec
+        return mlp(self.encode(positions), self.mlp.params, spec, scale, shift)

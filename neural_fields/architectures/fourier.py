@@ -46,10 +46,10 @@ class Fourier(Architecture):
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Fourier:
-        """Images: 256 frequencies, 3 x 256, as CAM's and FreSh's. Radiance: 32 and 4 x 128."""
+        """Images: 256 frequencies, 3 x 256, as CAM's and FreSh's. Others: 32 and 4 x 128."""
         if target.kind == "image":
             return cls(10.0, 256, (256, 256, 256))
-        return cls(4.0, 32)
+        return cls(1.0 if target.kind == "sdf" else 4.0, 32)
 
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:

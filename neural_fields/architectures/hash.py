@@ -16,6 +16,7 @@ from neural_fields.architectures import (
     Kind,
     NetworkOptions,
     Rates,
+    Smoothness,
     Target,
     Trunk,
     register,
@@ -78,9 +79,14 @@ class Hash(Architecture):
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Hash:
-        """Radiance: the finest level has about two vertices per pixel. Images: one per pixel."""
+        """Radiance: the finest level has about two vertices per pixel. Images: one per pixel.
+
+        SDFs: 3.2 M parameters, whatever the mesh.
+        """
         if target.kind == "image":
             return cls._for_image(target)
+        if target.kind == "sdf" and preset == "default":
+            return cls(log2_table_size=17, hidden=(64, 64))
         if preset == "ngp16":
             return cls(n_levels=16, n_features=2, finest_resolution=2048 * target.scale)
         if preset == "pvd":
@@ -93,14 +99,14 @@ class Hash(Architecture):
         return cls(log2_table_size=18, finest_resolution=finest)
 
     @classmethod
-    def head(cls, preset: str = "default") -> Head:
+    def color_head(cls, preset: str = "default") -> Head:
         """PVD's sees the 15 colour features alone."""
         return Head(sees_density=preset != "pvd")
 
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
         """Instant-ngp's but for the default radiance field, whose runs are short."""
-        if kind == "image":
+        if kind != "radiance":
             return Rates(network=1e-2, grid=1e-2, final=0.03)
         if preset == "default":
             return Rates(network=4e-2, grid=4e-2, final=0.03)
@@ -125,6 +131,13 @@ class HashTrunk(Trunk):
         self.encoding = HashEncoding(grid)
         self.mlp = Mlp(network)
         self.n_modulated = len(network.widths) - 2
+
+    @property
+    def smoothness(self) -> Smoothness:
+        """That of the grid's interpolation, and of the network."""
+        interpolation = self.encoding.spec.interpolation
+        grid = Smoothness.of_grid(interpolation, "fit it with interpolation smoothstep")
+        return grid.through(self.mlp.spec)
 
     def reset(self, generator: torch.Generator) -> None:
         """Entries uniform in +-1e-4, matrices as in `Mlp`."""

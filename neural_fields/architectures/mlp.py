@@ -15,6 +15,7 @@ from neural_fields.architectures import (
     Kind,
     NetworkOptions,
     Rates,
+    Smoothness,
     Target,
     Trunk,
     register,
@@ -90,7 +91,7 @@ class Mlp(Architecture):
         return cls()
 
     @classmethod
-    def head(cls, preset: str = "default") -> Head:
+    def color_head(cls, preset: str = "default") -> Head:
         """NeRF's and Mip-NeRF's have a bottleneck, frequencies of directions and 1 x 128."""
         if preset in ("nerf", "paper"):
             return Head(257, (128,), sees_density=False, directions="frequency", biases=True)
@@ -125,6 +126,11 @@ class MlpTrunk(Trunk):
             n_output = config.neck[0]
         self.last = Network(MlpSpec((n_input, *after, n_output), **options))
         self.n_modulated = len(config.hidden) + max(0, len(config.neck) - 1)
+
+    @property
+    def smoothness(self) -> Smoothness:
+        """That of relu behind sines."""
+        return Smoothness(0)
 
     def reset(self, generator: torch.Generator) -> None:
         """As `torch.nn.Linear`, or as tiny-cuda-nn, whose start is that of our `Network`.

@@ -6,19 +6,21 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neural_fields.architectures import (
     Architecture,
     Kind,
     NetworkOptions,
     Rates,
+    Smoothness,
     Target,
     Trunk,
     register,
 )
 from neural_fields.decoders import Mlp
-from neural_fields.ops import MlpSpec, TensorPlanesSpec, huge_pages_empty, tensor_planes
+from neural_fields.encodings import PlanesEncoding
+from neural_fields.ops import MlpSpec
 
 
 @register
@@ -41,9 +43,7 @@ class Planes(Architecture):
 
     def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
         """Planes of all pairs of axes per scale, and the network."""
-        scales = [TensorPlanesSpec.planes((r,) * n_dims, self.rank) for r in self.resolutions]
-        widths = (self.rank * len(scales), *self.hidden, n_output)
-        return PlanesTrunk(scales, MlpSpec(widths, **network._asdict()))
+        return PlanesTrunk(self, n_dims, n_output, network)
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Planes:
@@ -63,25 +63,26 @@ class Planes(Architecture):
 class PlanesTrunk(Trunk):
     """See `Planes`."""
 
-    def __init__(self, scales: list[TensorPlanesSpec], network: MlpSpec) -> None:
+    def __init__(self, config: Planes, n_dims: int, n_output: int, network: NetworkOptions) -> None:
         super().__init__()
-        self._scales = scales
-        self.tables = nn.ParameterList(huge_pages_empty((scale.n_params,)) for scale in scales)
-        self.grids = frozenset(f"tables.{index}" for index in range(len(scales)))
-        self.mlp = Mlp(network)
-        self.n_modulated = network.n_hidden_layers
+        self.tables = PlanesEncoding(n_dims, config.resolutions, config.rank)
+        self.grids = frozenset(f"tables.{name}" for name, _ in self.tables.named_parameters())
+        widths = (self.tables.n_output, *config.hidden, n_output)
+        self.mlp = Mlp(MlpSpec(widths, **network._asdict()))
+        self.n_modulated = len(config.hidden)
 
-    @torch.no_grad()
+    @property
+    def smoothness(self) -> Smoothness:
+        """That of linear interpolation, and of the network."""
+        return Smoothness.of_grid().through(self.mlp.spec)
+
     def reset(self, generator: torch.Generator) -> None:
-        """Entries uniform in [0.1, 0.5], as K-planes' of space: products of ones do train."""
-        for table in self.tables:
-            table.uniform_(0.1, 0.5, generator=generator)
+        """Tables as in `PlanesEncoding`, matrices as in `Mlp`."""
+        self.tables.reset(generator)
         self.mlp.reset(generator)
 
     def forward(
         self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
     ) -> Tensor:
         """Twice differentiable in positions as far as linear interpolation is."""
-        pairs = zip(self.tables, self._scales, strict=True)
-        features = [tensor_planes(positions, table, scale) for table, scale in pairs]
-        return self.mlp.forward(torch.cat(features, 1), scale, shift)
+        return self.mlp.forward(self.tables.forward(positions), scale, shift)

@@ -55,7 +55,7 @@ class Vm(Architecture):
         return cls(min(200, max(48, target.finest)))
 
     @classmethod
-    def head(cls, preset: str = "default") -> Head:
+    def color_head(cls, preset: str = "default") -> Head:
         """PVD's sees the 15 colour features alone."""
         return Head(sees_density=preset != "pvd")
 

@@ -13,6 +13,7 @@ from neural_fields.architectures import (
     Kind,
     NetworkOptions,
     Rates,
+    Smoothness,
     Target,
     Trunk,
     register,
@@ -36,7 +37,11 @@ class Voxels(Architecture):
     name = "voxels"
     summary = "a dense grid without any network: the fastest to look up, large"
     presets = MappingProxyType({"pvd": "PVD's, 128 vertices with 9 harmonics"})
-    has_color = True
+
+    @property
+    def has_color(self) -> bool:
+        """Its harmonics are colours."""
+        return True
 
     def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> VoxelsTrunk:
         """The grid; of a radiance field (n_output 0) density and harmonics."""
@@ -70,6 +75,11 @@ class VoxelsTrunk(Trunk):
         super().__init__()
         self.spec = spec
         self.grid = nn.Parameter(huge_pages_empty((spec.n_vertices, spec.n_channels)))
+
+    @property
+    def smoothness(self) -> Smoothness:
+        """That of the grid's interpolation."""
+        return Smoothness.of_grid(self.spec.interpolation)
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:

@@ -13,6 +13,7 @@ from neural_fields.architectures import (
     Kind,
     NetworkOptions,
     Rates,
+    Smoothness,
     Target,
     Trunk,
     register,
@@ -96,6 +97,11 @@ class WireTrunk(Trunk):
         )
         self.n_modulated = len(config.hidden)
 
+    @property
+    def smoothness(self) -> Smoothness:
+        """That of the wavelets."""
+        return Smoothness(math.inf).through(self.spec)
+
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
         """All parts as `torch.nn.Linear`."""
@@ -106,7 +112,7 @@ class WireTrunk(Trunk):
     def forward(
         self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
     ) -> Tensor:
-        """Infinitely smooth in positions; natively once differentiable."""
+        """Infinitely smooth in positions; natively twice differentiable."""
         return mlp(positions.clamp(0, 1) * 2 - 1, self._real_params(), self.spec, scale, shift)
 
     def _real_params(self) -> Tensor:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from neural_fields.api import load_for
 from neural_fields.errors import InputError
-from neural_fields.fields import FieldFile, RadianceField
+from neural_fields.fields import FieldFile, RadianceField, SdfField
 from neural_fields.rendering.camera_json import read_json
 from neural_fields.rendering.cameras import Cameras
+from neural_fields.rendering.surface import around
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class CameraPath:
 
 def plan(
     content: FieldFile,
-    field: RadianceField,
+    field: RadianceField | SdfField,
     orbit: int | None,
     cameras: Path | None,
     data: Path | None,
@@ -35,14 +36,21 @@ def plan(
     size: tuple[int, int] | None,
 ) -> CameraPath:
     """The cameras that the options ask for; raises InputError where they cannot be had."""
+    if orbit is not None and not 1 <= orbit <= 100_000:
+        raise InputError(f"--orbit: needs 1 to 100000 views, got {orbit}.")
     if data is not None:
+        if isinstance(field, SdfField):
+            raise InputError("--data: an SDF was fitted without cameras; use --orbit or --cameras.")
         views = load_for(content.protocol, data, split, field)
         path = CameraPath(views.cameras, list(views.names))
     elif cameras is not None:
         path = _from_file(cameras)
     else:
         assert orbit is not None
-        path = _orbit(content, field, orbit)
+        orbits = (
+            around(field, orbit) if isinstance(field, SdfField) else _orbit(content, field, orbit)
+        )
+        path = CameraPath(orbits, [f"{index:05d}" for index in range(orbit)])
     return path if size is None else replace(path, cameras=resized(path.cameras, *size))
 
 
@@ -56,10 +64,8 @@ def _from_file(source: Path) -> CameraPath:
     return CameraPath(cameras, names, None if fps is None else float(fps))
 
 
-def _orbit(content: FieldFile, field: RadianceField, n: int) -> CameraPath:
+def _orbit(content: FieldFile, field: RadianceField, n: int) -> Cameras:
     """A circle at the training cameras' typical distance and height."""
-    if not 1 <= n <= 100_000:
-        raise InputError(f"--orbit: needs 1 to 100000 views, got {n}.")
     stored = content.scene.get("cameras")
     if not isinstance(stored, dict):
         raise InputError("--orbit: the field's file lists no training cameras; use --cameras.")
@@ -69,7 +75,7 @@ def _orbit(content: FieldFile, field: RadianceField, n: int) -> CameraPath:
     offset = training.camera_to_world[:, :3, 3] - center
     radius = float(offset.norm(dim=1).median())
     height = float(((offset @ up) / offset.norm(dim=1).clamp(min=1e-9)).median().clamp(-1, 1))
-    cameras = Cameras.orbit(
+    return Cameras.orbit(
         field.center,
         radius,
         math.degrees(math.asin(height)),
@@ -79,7 +85,6 @@ def _orbit(content: FieldFile, field: RadianceField, n: int) -> CameraPath:
         width=training.width,
         height=training.height,
     )
-    return CameraPath(cameras, [f"{index:05d}" for index in range(n)])
 
 
 def _up(cameras: Cameras) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 
 from neural_fields.cli.bench import bench
 from neural_fields.cli.evaluate import evaluate
-from neural_fields.cli.fit import fit_image, fit_nerf
+from neural_fields.cli.export import export
+from neural_fields.cli.fit import fit_image, fit_nerf, fit_sdf
 from neural_fields.cli.inspect import doctor, info
 from neural_fields.cli.render import render
 from neural_fields.cli.report import report
@@ -15,9 +16,11 @@ from neural_fields.cli.scenes import scenes_list, scenes_make
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "fit nerf": fit_nerf,
+    "fit sdf": fit_sdf,
     "fit image": fit_image,
     "eval": evaluate,
     "render": render,
+    "export": export,
     "report": report,
     "info": info,
     "scenes list": scenes_list,
@@ -39,5 +42,7 @@ CHOICES: dict[str, Callable[[], Sequence[str]]] = {
     "--precision": lambda: ("float32", "bf16"),
     "--device": lambda: ("auto", "cpu"),
     "--mode": lambda: ("rgb", "depth", "normal", "opacity"),
+    "--kind": lambda: ("mesh",),
+    "--frame": lambda: ("input", "field"),
     "--split": lambda: ("train", "val", "test"),
 }

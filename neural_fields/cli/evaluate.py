@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 
@@ -16,19 +16,27 @@ def evaluate(
     split: Literal["train", "val", "test"] = "test",
     json: str | None = None,
 ) -> None:
-    """Score a field against photographs: PSNR and SSIM per view and on average.
+    """Score a field against what it was fitted to.
 
-    The protocol (background, alpha, scale, split rule) is the one stored in the field.
+    Of photographs and pictures: PSNR and SSIM, by the protocol stored in the field (background,
+    alpha, scale, split rule). Of a mesh: IoU at 2^21 points of its box; Chamfer distance, normal
+    error and F-score of 10^6 points of either surface, lengths in diagonals of the box.
 
     Args:
         field: a .nf file.
-        data: the data set it was fitted to.
-        split: which images.
+        data: the data set, picture or mesh that it was fitted to.
+        split: which images of a data set.
         json: write the scores as JSON to this file, or - for stdout.
     """
     from neural_fields import api
 
     result = api.evaluate(field, data, split)
+    _say_surface(result, json) if "iou" in result else _say_views(result, json)
+    say("protocol: " + ", ".join(f"{k} {v}" for k, v in result["protocol"].items()), json)
+    emit_json(json, result)
+
+
+def _say_views(result: dict[str, Any], json: str | None) -> None:
     for view in result["views"]:
         say(f"{view['name']:>24}  {view['psnr']:6.2f} dB  ssim {view['ssim']:.4f}", json)
     say(
@@ -36,5 +44,15 @@ def evaluate(
         f"ssim {result['ssim']:.4f}   ({result['seconds']:.1f} s)",
         json,
     )
-    say("protocol: " + ", ".join(f"{k} {v}" for k, v in result["protocol"].items()), json)
-    emit_json(json, result)
+
+
+def _say_surface(result: dict[str, Any], json: str | None) -> None:
+    say(f"{'IoU':>16}  {result['iou']:.5f}", json)
+    say(f"{'Chamfer':>16}  {result['chamfer']:.3e} diagonals of the box", json)
+    say(f"{'normal error':>16}  {result['normal_error_deg']:.2f} degrees", json)
+    threshold = result["protocol"]["f_threshold"]
+    say(
+        f"{'F-score':>16}  {result['f_score']:.4f} within {threshold:g} diagonals"
+        f"   ({result['seconds']:.1f} s)",
+        json,
+    )

@@ -1,4 +1,4 @@
-"""`nf fit nerf` and `nf fit image`."""
+"""`nf fit nerf`, `nf fit sdf` and `nf fit image`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "downscale": (int,),
     "training": (dict,),
 }
+_SDF_KEYS = {key: kinds for key, kinds in _KEYS.items() if key != "downscale"}
 _NERF_KEYS: dict[str, tuple[type, ...]] = {**_KEYS, "background": (str, list)}
 _BACKGROUNDS = ("white", "black", "random", "auto", "R,G,B")
 
@@ -186,6 +187,78 @@ def fit_image(
     return view.finish(run, data)
 
 
+def fit_sdf(
+    data: tyro.conf.Positional[Path],
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    field: str | None = None,
+    preset: str | None = None,
+    modulate: str | None = None,
+    precision: str | None = None,
+    bits: int | None = None,
+    seconds: float | None = None,
+    steps: int | None = None,
+    device: Literal["auto", "cpu"] = "auto",
+    seed: int | None = None,
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    config: Path | None = None,
+    save_every: float = 60.0,
+    json: str | None = None,
+) -> int:
+    """Fit a signed distance field to a mesh or an oriented point cloud.
+
+    With neither --seconds nor --steps it trains for 60 seconds. Options: defaults, then the
+    preset, then --config, then flags.
+
+    Args:
+        data: OBJ, PLY, STL, GLB or OFF, at any place and size, watertight or not; or a PLY of
+            points with normals, whose surface is found first.
+        output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
+        field: architecture (hash); docs/architectures.md compares them. Or FILE.json: encoding and
+            network as tiny-cuda-nn's configurations have them.
+        preset: default, or a size of the architecture's own.
+        modulate: none or xyz: coordinate-aware modulation of the hidden layers by position.
+        precision: of the networks: float32, or bf16, which trains faster on processors that
+            multiply it and rounds.
+        bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
+            each, for small files.
+        seconds: trained seconds, without loading and without computing distances.
+        steps: number of steps; such a run repeats bit for bit.
+        device: where to train; this version trains on the CPU.
+        seed: of every random choice (0).
+        resume: go on from the checkpoint to the same total.
+        config: TOML file with field, preset, modulate, precision, bits, seconds, steps and seed,
+            and a table [training].
+        save_every: trained seconds between checkpoints.
+        json: write the summary as JSON to this file, or - for stdout.
+    """
+    from neural_fields import fit
+
+    del device
+    flags = {
+        "field": field,
+        "preset": preset,
+        "modulate": modulate,
+        "precision": precision,
+        "bits": bits,
+        "seconds": seconds,
+        "steps": steps,
+        "seed": seed,
+    }
+    chosen = _merged(config, flags, _SDF_KEYS)
+    view = _View("sdf", chosen, json)
+    run = fit.sdf(
+        data,
+        output,
+        resume=resume,
+        save_every=save_every,
+        on_load=view.load_sdf,
+        on_start=view.start_sdf,
+        on_progress=view.progress,
+        **chosen,
+    )
+    return view.finish(run, data)
+
+
 def _merged(
     config: Path | None, flags: dict[str, Any], keys: dict[str, tuple[type, ...]]
 ) -> dict[str, Any]:
@@ -249,6 +322,15 @@ class _View:
         bits = f"{data.bits} bits" if data.bits < 32 else "floats"
         self._start(trainer, f"{width}x{height} pixels, {channels} channels of {bits}")
 
+    def load_sdf(self, data: Any) -> None:
+        size = " x ".join(f"{side:.4g}" for side in (data.box[1] - data.box[0]).tolist())
+        source = "a surface found from points, " if data.origin == "points" else ""
+        say(f"{source}{len(data.faces)} triangles in a box of {size}", self._json)
+        say("computing distances", self._json)
+
+    def start_sdf(self, trainer: Any, data: Any) -> None:
+        self._start(trainer, f"inside by the {trainer.pool.sign}")
+
     def _start(self, trainer: Any, data: str) -> None:
         say(
             f"{data}; {trainer.field.architecture} field of "
@@ -287,8 +369,12 @@ class _View:
         if run.interrupted:
             say("go on with the same command and --resume", self._json)
         else:
-            target = "turn.mp4 --orbit 90" if summary["kind"] == "radiance" else "picture.png"
+            look = {
+                "radiance": "render {} -o turn.mp4 --orbit 90",
+                "image": "render {} -o picture.png",
+                "sdf": "render {} -o turn.mp4 --orbit 90",
+            }[summary["kind"]]
             say(f"score it:    nf eval {run.output} --data {data}", self._json)
-            say(f"look at it:  nf render {run.output} -o {target}", self._json)
+            say(f"look at it:  nf {look.format(run.output)}", self._json)
         emit_json(self._json, summary)
         return 130 if run.interrupted else 0

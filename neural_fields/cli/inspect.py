@@ -86,6 +86,9 @@ def doctor(json: str | None = None) -> None:
     }
     found = importlib.util.find_spec("imageio_ffmpeg") is not None
     result["imageio_ffmpeg"] = "found, for mp4 videos" if found else "missing: no mp4 videos"
+    meshes = ("trimesh", "open3d", "skimage")
+    absent = [name for name in meshes if importlib.util.find_spec(name) is None]
+    result["meshes"] = f"missing: {', '.join(absent)}" if absent else "found, for shapes"
     for key, value in result.items():
         say(f"{key:>16}  {value}", json)
     emit_json(json, result)

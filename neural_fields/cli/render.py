@@ -28,10 +28,10 @@ def render(
     fps: float | None = None,
     json: str | None = None,
 ) -> None:
-    """Render a field: views or a video of a scene, or a picture at any size and crop.
+    """Render a field: views or a video of a scene or a shape, or a picture at any size and crop.
 
-    A radiance field needs one of --orbit, --cameras and --data. An image field is written to one
-    file: PNG, JPEG, WebP, TIFF, EXR or HDR by its name.
+    A radiance field needs one of --orbit, --cameras and --data, an SDF one of the first two. An
+    image field is written to one file: PNG, JPEG, WebP, TIFF, EXR or HDR by its name.
 
     Args:
         field: a .nf file.
@@ -60,14 +60,15 @@ def render(
         _refuse({**views, "--mode": None if mode == "rgb" else mode}, "an image field")
         render_picture(built, output, parse_size(size), crop, json)
         return
-    _refuse({"--crop": crop}, "a radiance field")
+    _refuse({"--crop": crop}, f"a field of kind {built.kind}")
     if sum(source is not None for source in (orbit, cameras, data)) != 1:
         raise InputError("render: needs exactly one of --orbit, --cameras and --data.")
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"--fps: needs a number above 0 and up to 1000, got {fps}.")
     pixels = parse_size(size)
     path: CameraPath = plan(content, built, orbit, cameras, data, split, pixels)
-    background = _background(content.scene.get("background"), field)
+    stored = content.scene.get("background") if built.kind == "radiance" else [1.0, 1.0, 1.0]
+    background = _background(stored, field)
     writer = Writer(output, fps or path.fps or 30.0)
     bar = Bar(len(path.names), "views")
     with writer:

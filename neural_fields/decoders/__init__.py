@@ -8,6 +8,7 @@ from neural_fields.decoders.modulation import (
     camera_coordinates,
     direction_coordinates,
 )
+from neural_fields.decoders.rbf import Rbf
 
 __all__ = [
     "ColorHead",
@@ -15,6 +16,7 @@ __all__ = [
     "Mlp",
     "Modulate",
     "Modulation",
+    "Rbf",
     "camera_coordinates",
     "direction_coordinates",
 ]

@@ -9,6 +9,7 @@ from neural_fields.fields.radiance import (
     Samples,
     Sampling,
 )
+from neural_fields.fields.sdf import SdfConfig, SdfField
 
 __all__ = [
     "FieldFile",
@@ -19,6 +20,8 @@ __all__ = [
     "RadianceField",
     "Samples",
     "Sampling",
+    "SdfConfig",
+    "SdfField",
     "read_field_file",
     "write_field_file",
 ]

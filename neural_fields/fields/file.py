@@ -28,7 +28,7 @@ class FieldFile:
     """What a `.nf` file holds.
 
     Attributes:
-        kind: `radiance` or `image`.
+        kind: `radiance`, `image` or `sdf`.
         config: the field's configuration as plain data.
         tensors: `field.*` (the weights that evaluate), `occupancy.*`, `thumbnail`; a checkpoint
             adds `checkpoint.*`.

@@ -19,6 +19,7 @@ from neural_fields.fields.radiance import Samples
 from neural_fields.ops import Precision
 
 MAX_SIDE = 1 << 20  # pixels
+MIDDLE = 0.5  # what a trunk's zero stands for
 ColorSpace = Literal["srgb", "linear"]
 
 
@@ -126,17 +127,25 @@ class ImageField(nn.Module):
         """What a file keeps besides the parameters: nothing."""
         return {}
 
+    def to_cube(self, positions: Tensor) -> Tensor:
+        """Positions [n, 2] in the trunk's coordinates: the square around the picture as [0, 1]."""
+        size = positions.new_tensor([self.config.width, self.config.height])
+        side = size.max()
+        return (self._inside(positions, size) + (side - size) / 2) / side
+
+    @staticmethod
+    def _inside(positions: Tensor, size: Tensor) -> Tensor:
+        return torch.minimum(positions.clamp(min=0), size)
+
     def encoded(self, positions: Tensor) -> Tensor:
         """What is fitted, [n, channels] at [n, 2]: sRGB, or linear values through its curve."""
-        size = positions.new_tensor([self.config.width, self.config.height])
-        inside = torch.minimum(positions.clamp(min=0), size)
-        side = size.max()
-        cube = (inside + (side - size) / 2) / side  # the square around the picture as [0, 1]
+        cube = self.to_cube(positions)
         if self.modulation is None:
             values: Tensor = self.trunk(cube)
         else:
-            values = self.trunk(cube, *self.modulation(inside / size))
-        return values + 0.5
+            size = positions.new_tensor([self.config.width, self.config.height])
+            values = self.trunk(cube, *self.modulation(self._inside(positions, size) / size))
+        return values + MIDDLE
 
     def value(self, samples: Samples) -> Tensor:
         """Values [n, channels] at samples.positions [n, 2] in pixels; differentiable like it."""

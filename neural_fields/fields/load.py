@@ -14,11 +14,13 @@ from neural_fields.fields.file import FieldFile, read_field_file, tensor_of, wri
 from neural_fields.fields.image import ImageConfig, ImageField
 from neural_fields.fields.quantize import packed, quantize_, unpack_into
 from neural_fields.fields.radiance import RadianceConfig, RadianceField
+from neural_fields.fields.sdf import SdfConfig, SdfField
 
-Field = RadianceField | ImageField
+Field = RadianceField | ImageField | SdfField
 _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "radiance": (RadianceConfig, RadianceField),
     "image": (ImageConfig, ImageField),
+    "sdf": (SdfConfig, SdfField),
 }
 
 

@@ -1,10 +1,11 @@
 """Native operations as stateless functions on torch tensors, with their derivatives.
 
 `neural_fields.ops.reference` has the same functions in plain torch: slow, and differentiable to
-any order. `torch.compile`, `torch.func.grad` and `torch.func.vjp` pass through the native ones;
-`vmap` and forward mode raise.
+any order; `use_reference` puts them in place of the native ones. `torch.compile`,
+`torch.func.grad` and `torch.func.vjp` pass through these; `vmap` and forward mode raise.
 """
 
+from neural_fields.ops._library import use_reference
 from neural_fields.ops.adam import Adam, adam_step
 from neural_fields.ops.composite import Composited, composite
 from neural_fields.ops.frequency import frequency
@@ -82,5 +83,6 @@ __all__ = [
     "rbf",
     "spherical_harmonics",
     "tensor_planes",
+    "use_reference",
     "voxels",
 ]

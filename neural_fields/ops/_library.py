@@ -7,10 +7,12 @@ what `torch.compile` and `torch.ops.neural_fields` see. Eager calls go through a
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,6 +30,52 @@ Gradients: TypeAlias = Any  # a tensor or None for every argument, or for the on
 
 Setup: TypeAlias = Callable[[Context, tuple[Argument, ...], Argument], None]
 Backward: TypeAlias = Callable[..., Gradients]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_reference: ModuleType | None = None  # what computes instead, inside of `use_reference`
+
+
+@contextmanager
+def use_reference() -> Iterator[None]:
+    """Compute field operations by their torch reference inside, differentiable to any order.
+
+    Of `hash_grid`, `tensor_planes`, `voxels`, `frequency`, `spherical_harmonics`, `mlp`,
+    `modulate`, `modulation`, `rbf` and `composite`, wherever they are called from; slower, with
+    more memory and without checks of their arguments. What was computed outside keeps the
+    derivatives that it had. May be nested; one switch for the process, not one per thread.
+
+    Example:
+        >>> from neural_fields.ops import frequency
+        >>> x = torch.zeros(1, 1, requires_grad=True)
+        >>> with use_reference():
+        ...     slope = frequency(x, n_octaves=1)[:, 1]  # sin
+        >>> for _ in range(3):
+        ...     (slope,) = torch.autograd.grad(slope, x, torch.ones_like(slope), create_graph=True)
+        >>> slope.item()
+        -1.0
+    """
+    global _reference
+    before = _reference
+    _reference = importlib.import_module("neural_fields.ops.reference")
+    try:
+        yield
+    finally:
+        _reference = before
+
+
+def with_reference(operation: Callable[P, R]) -> Callable[P, R]:
+    """Let `use_reference` put the function of the same name in an operation's place."""
+
+    @functools.wraps(operation)
+    def chosen(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _reference is None:
+            return operation(*args, **kwargs)
+        result: R = getattr(_reference, operation.__name__)(*args, **kwargs)
+        return result
+
+    return chosen
 
 
 def define(
@@ -74,11 +122,16 @@ def no_third_order(name: str) -> Backward:
     return backward
 
 
-def not_native(name: str, what: str) -> RuntimeError:
-    """The error for a derivative that the native operation does not have."""
-    return RuntimeError(
+class NotNativeError(RuntimeError):
+    """A derivative was asked for that the native operation does not have."""
+
+
+def not_native(name: str, what: str) -> NotNativeError:
+    """The error, which names the way out."""
+    return NotNativeError(
         f"{name}: {what} are not available natively; use neural_fields.ops.reference.{name}, "
-        "which is plain torch and differentiates to any order."
+        "which is plain torch and differentiates to any order, or compute inside of "
+        "neural_fields.ops.use_reference()."
     )
 
 

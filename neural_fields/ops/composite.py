@@ -16,6 +16,7 @@ from neural_fields.ops._library import (
     native,
     not_native,
     save_nothing,
+    with_reference,
 )
 
 
@@ -29,6 +30,7 @@ class Composited(NamedTuple):
     weights: Tensor  # [n]
 
 
+@with_reference
 def composite(
     offsets: Tensor,
     t_starts: Tensor,

@@ -19,9 +19,11 @@ from neural_fields.ops._library import (
     native,
     no_third_order,
     save_nothing,
+    with_reference,
 )
 
 
+@with_reference
 def frequency(
     positions: Tensor, n_octaves: int, *, identity: bool = True, include_pi: bool = False
 ) -> Tensor:

@@ -22,6 +22,7 @@ from neural_fields.ops._library import (
     native,
     no_third_order,
     save_nothing,
+    with_reference,
 )
 
 
@@ -153,6 +154,7 @@ class SparseGradient(NamedTuple):
     touched: Tensor
 
 
+@with_reference
 def hash_grid(positions: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
     """Look up the features of every level at every position.
 

@@ -23,6 +23,7 @@ from neural_fields.ops._library import (
     no_third_order,
     not_native,
     save_nothing,
+    with_reference,
 )
 
 Activation = Literal["none", "relu", "softplus", "sigmoid"]
@@ -121,6 +122,7 @@ def _shape_of(module: ModuleType, *arguments: Argument) -> _core.MlpShape:
     return shape
 
 
+@with_reference
 def mlp(
     inputs: Tensor,
     params: Tensor,

@@ -19,6 +19,7 @@ from neural_fields.ops._library import (
     native,
     not_native,
     save_nothing,
+    with_reference,
 )
 from neural_fields.ops.voxels import lookup
 
@@ -89,6 +90,7 @@ class ModulationSpec:
         return grid
 
 
+@with_reference
 def modulation(coordinates: Tensor, grid: Tensor, spec: ModulationSpec) -> tuple[Tensor, Tensor]:
     """Interpolate the scales and shifts of every layer.
 
@@ -125,6 +127,7 @@ def modulation(coordinates: Tensor, grid: Tensor, spec: ModulationSpec) -> tuple
     return values[:, : spec.n_layers], values[:, spec.n_layers :]
 
 
+@with_reference
 def modulate(features: Tensor, scale: Tensor, shift: Tensor, normalize: bool) -> Tensor:
     """Scale and shift the features of every sample, after normalising them where asked.
 

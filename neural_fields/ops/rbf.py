@@ -17,11 +17,13 @@ from neural_fields.ops._library import (
     no_third_order,
     not_native,
     save_nothing,
+    with_reference,
 )
 
 MAX_FEATURES, MAX_KERNELS, MAX_OUTPUTS = 256, 1024, 256
 
 
+@with_reference
 def rbf(
     features: Tensor, centers: Tensor, log_precision: Tensor, weight: Tensor, bias: Tensor
 ) -> Tensor:

@@ -15,9 +15,11 @@ from neural_fields.ops._library import (
     native,
     no_third_order,
     save_nothing,
+    with_reference,
 )
 
 
+@with_reference
 def spherical_harmonics(directions: Tensor, degree: int = 4) -> Tensor:
     """Evaluate the first `degree` bands of real spherical harmonics.
 

@@ -23,6 +23,7 @@ from neural_fields.ops._library import (
     native,
     no_third_order,
     save_nothing,
+    with_reference,
 )
 
 Factor = tuple[int, ...]
@@ -158,6 +159,7 @@ def _cached_shape(module: ModuleType, *arguments: Argument) -> _core.TensorPlane
     return shape
 
 
+@with_reference
 def tensor_planes(positions: Tensor, table: Tensor, spec: TensorPlanesSpec) -> Tensor:
     """Multiply interpolated planes and lines at every position.
 

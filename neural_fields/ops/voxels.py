@@ -23,6 +23,7 @@ from neural_fields.ops._library import (
     native,
     no_third_order,
     save_nothing,
+    with_reference,
 )
 
 
@@ -98,6 +99,7 @@ def _cached_shape(module: ModuleType, *arguments: Argument) -> _core.VoxelsShape
     return shape
 
 
+@with_reference
 def voxels(
     positions: Tensor, grid: Tensor, spec: VoxelsSpec, directions: Tensor | None = None
 ) -> Tensor:

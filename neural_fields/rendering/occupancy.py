@@ -59,6 +59,15 @@ class OccupancyGrid:
         words = occupancy_words(self.values, self._spec, threshold=THRESHOLD)
         self.field.occupancy.copy_(words)
 
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Cube coordinates [n, 3] of points in cells that hold something, or in any candidates."""
+        cells = (self.values > THRESHOLD).nonzero()[:, 0]
+        cells = cells if cells.numel() else self._candidates
+        chosen = cells[torch.randint(cells.numel(), (n,), generator=generator)]
+        stream = int(torch.randint(1 << 31, (1,), generator=generator))
+        points = occupancy_points(chosen, self._spec, seed=self.seed, stream=stream)
+        return points.mul_(0.5).add_(0.5)
+
     @property
     def n_candidates(self) -> int:
         """Cells that updates look at."""

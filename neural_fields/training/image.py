@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neural_fields.data.picture import Picture
 from neural_fields.fields import ImageConfig, ImageField
-from neural_fields.fields.image import to_curve
+from neural_fields.fields.image import MIDDLE, to_curve
 from neural_fields.fields.quantize import quantized
 from neural_fields.training.state import TrainState, grid_shares, stream_seed
 
@@ -76,6 +76,12 @@ class ImageTrainer:
     def step(self, progress: float) -> ImageStep:
         """One update of all parameters; `progress` in [0, 1] sets the learning rate."""
         positions, target = self._draw()
+        self.state.start(
+            self.field.trunk,
+            self.seed,
+            self.step_number,
+            lambda _: (self.field.to_cube(positions), target - MIDDLE),
+        )
         with quantized(self.field, self.field.config.weight_bits):
             loss = (self.field.encoded(positions) - target).square().mean()
             value = float(loss.detach())

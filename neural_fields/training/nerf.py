@@ -16,7 +16,7 @@ from neural_fields.fields.quantize import quantized
 from neural_fields.ops import MarchScene
 from neural_fields.rendering.occupancy import OccupancyGrid
 from neural_fields.training.radiance_step import Rays, gradient_step
-from neural_fields.training.state import TrainState, grid_shares, stream_seed
+from neural_fields.training.state import START_POINTS, TrainState, grid_shares, stream_seed
 from neural_fields.training.visibility import visible_cells
 
 
@@ -114,6 +114,7 @@ class NerfTrainer:
         """
         if self.step_number % self.options.grid_every == 0 and self.step_number > 0:
             self._update_grid()
+        self.state.start(self.field.trunk, self.seed, self.step_number, self._places)
         with quantized(self.field, self.field.config.weight_bits):
             outcome = self._gradients(self._draw_rays(), self._scene(progress))
         self.step_number += 1
@@ -128,6 +129,10 @@ class NerfTrainer:
         share = math.ceil(self.grid.n_candidates / self.options.grid_points)
         index = self.step_number // self.options.grid_every
         self.grid.update(index, share, self.options.grid_decay**share)
+
+    def _places(self, generator: torch.Generator) -> tuple[Tensor, None]:
+        """Where a trunk that starts from data should look; what it should give is not known."""
+        return self.grid.sample(START_POINTS, generator), None
 
     def _scene(self, progress: float) -> MarchScene:
         """Longer steps at first: more rays for the same samples while detail is still missing."""

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 
 from neural_fields import architectures
 from neural_fields.architectures import Architecture, Target
 from neural_fields.data.dataset import Dataset
+from neural_fields.data.mesh import Mesh
 from neural_fields.data.picture import Picture
 from neural_fields.decoders import Modulate
 from neural_fields.errors import InputError, unknown_value
-from neural_fields.fields import ImageConfig, ImageField, RadianceConfig, RadianceField, Sampling
+from neural_fields.fields import (
+    ImageConfig,
+    ImageField,
+    RadianceConfig,
+    RadianceField,
+    Sampling,
+    SdfConfig,
+    SdfField,
+)
 from neural_fields.ops import Precision
 from neural_fields.training.image import ImageOptions
 from neural_fields.training.nerf import NerfOptions
-from neural_fields.training.tcnn import TcnnConfig
+from neural_fields.training.sdf import SdfOptions
+from neural_fields.training.tcnn import Chosen, TcnnConfig
 
 _MAX_PARAMS = 1 << 30  # of which training holds five copies
+_MARGIN = 0.05  # of a mesh's longest side, between it and the box of its field
 _STEP = 2 * math.sqrt(3) / 1024
 MODULATIONS = {
     "xy": Modulate("xy", (32, 32)),
@@ -32,7 +43,7 @@ MODULATIONS = {
 
 
 def radiance_setup(
-    data: Dataset, field: str | TcnnConfig = "hash", preset: str = "default"
+    data: Dataset, field: Chosen = "hash", preset: str = "default"
 ) -> tuple[RadianceConfig, NerfOptions]:
     """The configuration and training options for a data set.
 
@@ -49,7 +60,7 @@ def radiance_setup(
     config = RadianceConfig(
         box=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
         architecture=sized,
-        head=sized.head(preset),
+        head=sized.color_head(preset),
         sampling=_sampling(data, 2.0 if preset == "default" else 1.0),
     )
     options = NerfOptions(
@@ -62,7 +73,7 @@ def radiance_setup(
 
 
 def image_setup(
-    data: Picture, field: str | TcnnConfig = "hash", preset: str = "default"
+    data: Picture, field: Chosen = "hash", preset: str = "default"
 ) -> tuple[ImageConfig, ImageOptions]:
     """The configuration and training options for a picture.
 
@@ -87,7 +98,34 @@ def image_setup(
     )
 
 
-Config = TypeVar("Config", RadianceConfig, ImageConfig)
+def sdf_setup(
+    data: Mesh, field: Chosen = "hash", preset: str = "default"
+) -> tuple[SdfConfig, SdfOptions]:
+    """The configuration and training options for a mesh.
+
+    Raises:
+        InputError: the architecture's or the preset's name is unknown.
+    """
+    low, high = data.box
+    margin = _MARGIN * float((high - low).max())
+    corners = (low - margin).tolist(), (high + margin).tolist()
+    sized, rates = _sized(field, preset, Target("sdf", 3, _resolved(data)))
+    box = tuple((x, y, z) for x, y, z in corners)
+    config = SdfConfig(box=(box[0], box[1]), architecture=sized)
+    return config, SdfOptions(
+        batch_points=rates.batch,
+        learning_rate=rates.network,
+        grid_rate=rates.grid,
+        final_rate=rates.final,
+    )
+
+
+Config = TypeVar("Config", RadianceConfig, ImageConfig, SdfConfig)
+_FIELDS: dict[type[Any], type[Any]] = {
+    RadianceConfig: RadianceField,
+    ImageConfig: ImageField,
+    SdfConfig: SdfField,
+}
 
 
 def with_choices(
@@ -105,7 +143,7 @@ def with_choices(
     chosen = None if modulate == "none" else MODULATIONS[modulate]
     if chosen is not None and chosen.coordinates == "camera":
         chosen = replace(chosen, resolution=(max(2, n_cameras),))
-    field = RadianceField if isinstance(config, RadianceConfig) else ImageField
+    field = _FIELDS[type(config)]
     try:
         choices = {"precision": precision, "modulate": chosen, "weight_bits": bits}
         config = replace(config, **choices)  # type: ignore[arg-type]
@@ -123,13 +161,13 @@ def with_choices(
     return config
 
 
-def _sized(
-    field: str | TcnnConfig, preset: str, target: Target
-) -> tuple[Architecture, architectures.Rates]:
+def _sized(field: Chosen, preset: str, target: Target) -> tuple[Architecture, architectures.Rates]:
     """The sizes and the rates for what is to be fitted."""
-    if isinstance(field, TcnnConfig):
+    if isinstance(field, TcnnConfig | Architecture):
         if preset != "default":
             raise InputError(f"--preset {preset}: {field.name} has its own sizes; leave one out.")
+        if isinstance(field, Architecture):
+            return field, field.rates(target.kind)
         rates, rate = field.architecture.rates(target.kind), field.learning_rate
         return field.architecture, rates._replace(network=rate, grid=rate) if rate else rates
     owner = architectures.get(field)
@@ -137,6 +175,13 @@ def _sized(
     if preset not in known:
         raise InputError(unknown_value(f"--field {field} --preset", preset, known))
     return owner.sized(target, preset), owner.rates(target.kind, preset)
+
+
+def _resolved(data: Mesh) -> int:
+    """Typical edges along the cube's side."""
+    corners = data.vertices[data.faces]
+    edge = float((corners - corners.roll(1, 1)).norm(dim=2).median())
+    return round(min(1024.0, max(64.0, float((data.box[1] - data.box[0]).max()) / edge)))
 
 
 def _finest(data: Dataset) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,8 @@ from neural_fields.ops import SparseGradient
 from neural_fields.training.adam import AdamState
 from neural_fields.training.average import Average
 
+START_POINTS = 1 << 14  # that a trunk which starts from data is shown
+
 
 class TrainState:
     """The parameters of a field and their optimiser; the field holds the raw weights.
@@ -25,7 +28,9 @@ class TrainState:
         averages: the weights that evaluate.
     """
 
-    def __init__(self, field: nn.Module, *, shares: dict[str, float], l2: float) -> None:
+    def __init__(
+        self, field: nn.Module, *, shares: dict[str, float], l2: float, sparse: bool = True
+    ) -> None:
         """Set up all parameters.
 
         Args:
@@ -33,6 +38,8 @@ class TrainState:
             shares: of the parameters that are grids, by name: their learning rate as a share of
                 the others'. They have no weight decay, which would pull scales of 1 to 0.
             l2: weight decay of the others.
+            sparse: whether tables of hash grids get their gradients beside autograd, which is
+                faster and differentiates once.
         """
         _core.keep_freed_memory()
         self._field = field
@@ -42,8 +49,8 @@ class TrainState:
         for name, parameter in self.parameters.items():
             is_grid = name in shares
             encoding = field.get_submodule(name.rpartition(".")[0])
-            sparse = isinstance(encoding, HashEncoding)
-            state = AdamState(parameter, sparse=sparse, l2=0.0 if is_grid else l2)
+            is_table = sparse and isinstance(encoding, HashEncoding)
+            state = AdamState(parameter, sparse=is_table, l2=0.0 if is_grid else l2)
             if isinstance(encoding, HashEncoding) and state.touched is not None:
                 encoding.sparse_gradient = SparseGradient(state.grad, state.touched)
             self.adam[name] = state
@@ -63,6 +70,29 @@ class TrainState:
         for state, gradient in zip(self.adam.values(), gradients, strict=True):
             if gradient is not None:  # a sparse one is there already
                 state.grad.copy_(gradient.reshape(-1))
+
+    def start(
+        self,
+        trunk: Trunk,
+        seed: int,
+        step: int,
+        draw: Callable[[torch.Generator], tuple[Tensor, Tensor | None]],
+    ) -> None:
+        """Before a step, let a trunk that wants it start over from data.
+
+        `draw` gives positions in the cube, and what the trunk should give there or None.
+        """
+        if step != trunk.start_step:
+            return
+        generator = torch.Generator().manual_seed(stream_seed(seed, -2 - step))
+        positions, targets = draw(generator)
+        chosen = torch.randperm(len(positions), generator=generator)[:START_POINTS]
+        targets = None if targets is None else targets[chosen]
+        for name in trunk.start(positions[chosen], targets, generator):
+            state, average = self.adam[f"trunk.{name}"], self.averages[f"trunk.{name}"]
+            state.first.zero_()
+            state.second.zero_()
+            average.value.copy_(average.parameter)
 
     def check_finite(self, step: int) -> None:
         """Raise TrainingError naming the first parameter that holds NaN or infinity."""

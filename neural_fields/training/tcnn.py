@@ -47,13 +47,14 @@ class TcnnConfig(NamedTuple):
         return f"{self.name}: not used: {', '.join(self.unused)}." if self.unused else ""
 
 
-FieldChoice = str | os.PathLike[str] | Mapping[str, Any] | TcnnConfig
+Chosen = str | TcnnConfig | Architecture
+FieldChoice = Chosen | os.PathLike[str] | Mapping[str, Any]
 
 
-def chosen_field(field: FieldChoice) -> str | TcnnConfig:
+def chosen_field(field: FieldChoice) -> Chosen:
     """The name of an architecture, or what a file or a dictionary of tiny-cuda-nn's JSON says.
 
-    A name wins over a file of that name (`./NAME` is the file).
+    A name wins over a file of that name (`./NAME` is the file); an architecture stays as it is.
 
     Raises:
         InputError: there is neither an architecture nor a file of that name, the file is no JSON
@@ -65,7 +66,7 @@ def chosen_field(field: FieldChoice) -> str | TcnnConfig:
         >>> chosen_field({"encoding": {"otype": "HashGrid", "n_levels": 8}}).architecture.n_levels
         8
     """
-    if isinstance(field, TcnnConfig):
+    if isinstance(field, TcnnConfig | Architecture):
         return field
     if isinstance(field, Mapping):
         return _config("--field", field)

@@ -263,7 +263,9 @@ def test_published_numbers_of_parameters(name, preset, count):
     owner = architectures.get(name)
     sized = owner.sized(SMALL[1], preset)
     with torch.device("meta"):
-        field = RadianceField(RadianceConfig(architecture=sized, head=owner.head(preset)), None)
+        field = RadianceField(
+            RadianceConfig(architecture=sized, head=owner.color_head(preset)), None
+        )
     assert field.n_params == count
 
 
@@ -271,7 +273,7 @@ def test_published_numbers_with_modulation():
     owner = architectures.get("mlp")
     config = RadianceConfig(
         architecture=owner.sized(SMALL[1], "paper"),
-        head=owner.head("paper"),
+        head=owner.color_head("paper"),
         modulate=Modulate("direction-trunk", (10, 3)),
     )
     with torch.device("meta"):

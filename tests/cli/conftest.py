@@ -31,27 +31,18 @@ def one_thread():
     _core.set_num_threads(before[1])
 
 
-@pytest.fixture(autouse=True, scope="session")
-def small():
-    """Fits use small networks."""
+@pytest.fixture(scope="session")
+def nf():
+    """Runs `nf` with these arguments; fits use small networks."""
     import small_nf
 
     import neural_fields.fit
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(neural_fields.fit, "radiance_setup", small_nf.small_setup)
-    yield
-    patch.undo()
-
-
-@pytest.fixture(scope="session")
-def nf(small):
-    """Runs `nf` with these arguments."""
     from neural_fields.cli.main import run
 
     def call(*arguments):
         out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(neural_fields.fit, "radiance_setup", small_nf.small_setup)
             code = run([str(argument) for argument in arguments])
         return Outcome(code, out.getvalue(), err.getvalue())
 

@@ -91,7 +91,7 @@ def test_gradients_pass_straight_through():
 def test_every_architecture_is_kept_in_8_bits(name, tmp_path):
     owner = architectures.get(name)
     config = RadianceConfig(
-        architecture=owner.sized(Target("radiance", 3, 24)), head=owner.head(), weight_bits=8
+        architecture=owner.sized(Target("radiance", 3, 24)), head=owner.color_head(), weight_bits=8
     )
     field = RadianceField(config, seed=3)
     again = RadianceField(config, seed=4)

@@ -1,0 +1,194 @@
+"""Fitting a signed distance field to a mesh."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neural_fields.data.distance import Distances
+from neural_fields.data.mesh import Mesh
+from neural_fields.fields import SdfConfig, SdfField
+from neural_fields.fields.quantize import quantized
+from neural_fields.training.state import TrainState, grid_shares, stream_seed
+
+NEAREST, FARTHEST = 2e-3, 5e-2  # units: deviations of points beside the surface, log-uniform
+
+
+@dataclass(frozen=True)
+class SdfOptions:
+    """How a signed distance field is trained.
+
+    Attributes:
+        batch_points: per step.
+        surface: share of points on the surface.
+        near: share of points beside it; the rest lie anywhere in the box.
+        pool: points on the surface, and as many beside it, that are made before training and drawn
+            from; half as many anywhere, whose distances take the longest.
+        learning_rate: of networks, at the start.
+        grid_rate: of grids, at the start.
+        modulation_share: learning rate of a modulation's grid as a share of the networks'.
+        final_rate: all at the end, as a share of the start's; exponential between.
+        l2: weight decay of the networks, added to the gradient.
+        eikonal: weight of the mean of (|gradient| - 1)^2 over points beside the surface and
+            anywhere; 0 leaves it out.
+    """
+
+    batch_points: int = 1 << 16
+    surface: float = 0.2
+    near: float = 0.4
+    pool: int = 1 << 20
+    learning_rate: float = 1e-2
+    grid_rate: float = 1e-2
+    modulation_share: float = 1.0
+    final_rate: float = 0.02
+    l2: float = 1e-6
+    eikonal: float = 0.0
+
+
+@dataclass(frozen=True)
+class SdfStep:
+    """What one step did: mean loss, mean squared error in units, points."""
+
+    loss: float
+    mse: float
+    n_samples: int
+
+    @property
+    def n_rays(self) -> int:
+        """Points, under the name that all reports share."""
+        return self.n_samples
+
+
+class Pool:
+    """Points on the surface, beside it and anywhere, with their distances, as the field has them.
+
+    Positions lie in the cube [0, 1]^3, distances are in units.
+    """
+
+    def __init__(self, mesh: Mesh, field: SdfField, size: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(stream_seed(seed, -1))
+        distances = Distances(mesh)
+        self.sign = distances.sign
+        low, high = torch.tensor(field.config.box, dtype=torch.float64)
+        surface = mesh.surface(2 * size, generator)[0]
+        spread = torch.rand(size, 1, generator=generator, dtype=torch.float64)
+        deviation = NEAREST * (FARTHEST / NEAREST) ** spread * field.unit
+        offset = torch.randn(size, 3, generator=generator, dtype=torch.float64)
+        near = torch.minimum(torch.maximum(surface[size:] + deviation * offset, low), high)
+        share = torch.rand(max(1, size // 2), 3, generator=generator, dtype=torch.float64)
+        anywhere = low + share * (high - low)
+        self._parts: list[tuple[Tensor, Tensor]] = []
+        for world, is_zero in ((surface[:size], True), (near, False), (anywhere, False)):
+            # Neighbours share lines of memory, in the mesh's tree and in the field's grids.
+            world = world[morton_order(field.to_cube(world))]
+            value = torch.zeros(size) if is_zero else distances.signed(world) / field.unit
+            self._parts.append((field.to_cube(world).float(), value))
+
+    def draw(self, counts: tuple[int, int, int], seed: int) -> tuple[Tensor, Tensor]:
+        """Positions [n, 3] and distances [n]: so many on the surface, beside it and anywhere."""
+        generator = torch.Generator().manual_seed(seed)
+        positions, values = [], []
+        for count, (cube, value) in zip(counts, self._parts, strict=True):
+            # In the pool's order.
+            index = torch.randint(len(cube), (count,), generator=generator).sort().values
+            positions.append(cube[index])
+            values.append(value[index])
+        return torch.cat(positions), torch.cat(values)
+
+
+def morton_order(cube: Tensor) -> Tensor:
+    """Indices [n] that put positions [n, 3] in [0, 1] into the order of a Z-shaped curve.
+
+    Example:
+        >>> morton_order(torch.tensor([[0.9, 0.9, 0.9], [0.1, 0.1, 0.1]]))
+        tensor([1, 0])
+    """
+    cell = (cube.double().clamp(0, 1) * 1023).long()
+    code = torch.zeros(len(cube), dtype=torch.long)
+    for bit in range(10):
+        for axis in range(3):
+            code |= ((cell[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return code.argsort(stable=True)
+
+
+class SdfTrainer:
+    """One run. Every random choice is a function of (seed, step), so it can stop and go on."""
+
+    def __init__(self, config: SdfConfig, data: Mesh, options: SdfOptions, seed: int = 0) -> None:
+        self.data, self.options, self.seed = data, options, seed
+        self.field = SdfField(config, seed)
+        self.pool = Pool(data, self.field, options.pool, seed)
+        self.state = TrainState(
+            self.field,
+            shares={
+                **grid_shares(self.field.trunk, options.grid_rate / options.learning_rate),
+                "modulation.grid": options.modulation_share,
+            },
+            l2=options.l2,
+            sparse=options.eikonal == 0,
+        )
+        self.step_number = 0
+        self.n_samples = 0  # over the whole run
+
+    def step(self, progress: float) -> SdfStep:
+        """One update of all parameters; `progress` in [0, 1] sets the learning rate."""
+        options = self.options
+        positions, target = self._draw(self.step_number)
+        self.state.start(
+            self.field.trunk, self.seed, self.step_number, lambda _: (positions, target[:, None])
+        )
+        with quantized(self.field, self.field.config.weight_bits):
+            loss, mse = self._loss(positions, target)
+            value = float(loss.detach())
+            if math.isfinite(value):
+                self.state.backward(loss)
+        self.step_number += 1
+        if math.isfinite(value):
+            self.state.step(options.learning_rate * options.final_rate**progress, self.step_number)
+            self.n_samples += len(target)
+        return SdfStep(value, mse, len(target))
+
+    def _draw(self, step: int) -> tuple[Tensor, Tensor]:
+        n = self.options.batch_points
+        surface, near = (round(share * n) for share in (self.options.surface, self.options.near))
+        return self.pool.draw((surface, near, n - surface - near), stream_seed(self.seed, step))
+
+    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        """The loss and the mean squared error in units."""
+        options = self.options
+        eikonal = options.eikonal > 0
+        positions.requires_grad_(eikonal)
+        value = self.field.encoded(positions)
+        error = value - target
+        loss = error.abs().mean()
+        if eikonal:
+            (slope,) = torch.autograd.grad(value.sum(), positions, create_graph=True)
+            length = slope[round(options.surface * len(target)) :].norm(dim=1) / 2  # per unit
+            loss = loss + options.eikonal * (length - 1).square().mean()
+        return loss, float(error.detach().square().mean())
+
+    def check_finite(self) -> None:
+        """Raise TrainingError naming the first parameter that holds NaN or infinity."""
+        self.state.check_finite(self.step_number)
+
+    def averaged_field(self) -> SdfField:
+        """A copy of the field with the averaged weights."""
+        field = SdfField(self.field.config, seed=None)
+        self.state.average_into(field)
+        return field
+
+    def checkpoint_tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint needs besides the averaged field."""
+        return self.state.checkpoint_tensors()
+
+    def checkpoint_state(self) -> dict[str, int]:
+        """The numbers that go with `checkpoint_tensors`."""
+        return {"step": self.step_number, "n_samples": self.n_samples}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, int]) -> None:
+        """Go on from a checkpoint of the same configuration."""
+        self.state.restore(tensors)
+        self.step_number, self.n_samples = state["step"], state["n_samples"]
