@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, cast
@@ -21,6 +20,8 @@ from neural_fields.architectures import (
     checked_keys,
     register,
 )
+from neural_fields.architectures.hash import Hash
+from neural_fields.architectures.planes import Planes
 from neural_fields.decoders import Rbf as Layer
 from neural_fields.encodings import DifEncoding, HashEncoding, PlanesEncoding
 from neural_fields.errors import InputError, unknown_value
@@ -155,7 +156,7 @@ class Rbf(Architecture):
             periods = tuple(map(float, sides)) if preset == "dif-sides" else DifSizes().periods
             encoding = DifSizes(periods=periods)
         elif preset == "planes":
-            encoding = _planes_sizes(target)
+            encoding = PlanesSizes(resolutions=Planes.sized(target).resolutions)
         n_kernels = 32 if preset == "paper" and target.kind == "radiance" else 64
         head: Literal["shared", "sh"] = "shared"
         if target.kind == "radiance" and preset in ("sh", "paper"):
@@ -182,19 +183,16 @@ class Rbf(Architecture):
 def _hash_sizes(target: Target) -> HashSizes:
     if target.kind == "sdf":
         return HashSizes()
-    if target.kind == "image":
-        size = min(22, max(14, math.ceil(2 * math.log2(target.finest))))
-        return HashSizes("hash", 8, 4, size, finest_resolution=max(32, target.finest))
-    finest = 2 ** min(13, max(9, round(math.log2(2.5 * target.finest))))
-    return HashSizes("hash", 8, 4, 18, finest_resolution=finest)
-
-
-def _planes_sizes(target: Target) -> PlanesSizes:
-    if target.kind == "image":
-        finest = min(4096, max(32, target.finest))
-        return PlanesSizes(resolutions=tuple(max(4, finest >> k) for k in (3, 2, 1, 0)))
-    finest = 2 ** min(9, max(6, round(math.log2(target.finest))))
-    return PlanesSizes(resolutions=(finest // 4, finest // 2, finest))
+    like = Hash.sized(target)
+    assert like.finest_resolution is not None
+    return HashSizes(
+        "hash",
+        like.n_levels,
+        like.n_features,
+        like.log2_table_size,
+        like.base_resolution,
+        like.finest_resolution,
+    )
 
 
 class RbfTrunk(Trunk):
