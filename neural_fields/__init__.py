@@ -16,7 +16,7 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from neural_fields import fit
-    from neural_fields.api import evaluate, export, load, render, save
+    from neural_fields.api import evaluate, export, fresh, load, render, save
     from neural_fields.errors import InputError, TrainingError
     from neural_fields.fields import derivatives
 
@@ -25,6 +25,7 @@ _HOMES = {
     "TrainingError": "neural_fields.errors",
     "evaluate": "neural_fields.api",
     "export": "neural_fields.api",
+    "fresh": "neural_fields.api",
     "load": "neural_fields.api",
     "render": "neural_fields.api",
     "save": "neural_fields.api",
@@ -38,6 +39,7 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "fresh",
     "load",
     "render",
     "save",

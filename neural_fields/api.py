@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neural_fields.data.clip import CLIP_SUFFIXES, load_frames
 from neural_fields.data.dataset import Dataset, load_dataset
-from neural_fields.data.mesh import Mesh, load_mesh
+from neural_fields.data.mesh import MESH_SUFFIXES, Mesh, load_mesh
 from neural_fields.data.picture import Picture, load_picture
 from neural_fields.errors import InputError
 from neural_fields.exporters import MeshReport, export_mesh
@@ -21,11 +22,22 @@ from neural_fields.fields.load import Field, build_field, load, save
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.surface import render_surface
 from neural_fields.rendering.volume import Mode, Rendered, normals, over, render_view
+from neural_fields.spectra.choice import Choice, Search, Signal, choose
+from neural_fields.spectra.search import SEEDS
+from neural_fields.spectra.signals import PictureSignal, ShapeSignal, ViewsSignal
 from neural_fields.training.evaluate import evaluate as evaluate_field
 from neural_fields.training.evaluate import evaluate_image
 from neural_fields.training.evaluate_sdf import evaluate_sdf
+from neural_fields.training.presets import (
+    Config,
+    image_setup,
+    radiance_setup,
+    sdf_setup,
+    with_choices,
+)
+from neural_fields.training.tcnn import Chosen, FieldChoice, chosen_field
 
-__all__ = ["evaluate", "export", "load", "render", "save"]
+__all__ = ["evaluate", "export", "fresh", "load", "render", "save"]
 
 
 def render(
@@ -120,6 +132,7 @@ def evaluate(
     return evaluate_field(field, data)
 
 
+_FRAMES = 10  # of a video, one per start of the field
 _NEEDS: dict[str, tuple[str, type[Any]]] = {
     "radiance": ("data set", Dataset),
     "image": ("picture", Picture),
@@ -183,6 +196,96 @@ def export(
         on_block=on_block,
         min_volume=min_volume,
     )
+
+
+def fresh(
+    signal: str | os.PathLike[str] | Picture | Mesh | Dataset,
+    field: FieldChoice = "siren",
+    *,
+    preset: str = "default",
+    modulate: str = "none",
+    downscale: int = 1,
+    parameter: str | None = None,
+    search: Search = "quick",
+    n_bins: int | None = None,
+    n_seeds: int = SEEDS,
+    both_quadrants: bool = False,
+    candidates: tuple[float, ...] | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Choice:
+    """Choose an architecture's frequencies for a signal before it is fitted (FreSh).
+
+    Args:
+        signal: a picture, a video (ten of its frames), a mesh, or a folder of posed photographs;
+            by path or loaded.
+        field: as for `nf.fit`.
+        preset: as for `nf.fit`.
+        modulate: as for `nf.fit`.
+        downscale: box-average pictures by this factor.
+        parameter: its path in the configuration; None: the architecture's first.
+        search: `quick`, or `all` candidates at all samples.
+        n_bins: cycles per side that are looked at; None: the parameter's.
+        n_seeds: starts per candidate.
+        both_quadrants: also count waves whose components have opposite signs.
+        candidates: ascending; None: the parameter's.
+        on_progress: called with the number of untrained fields measured so far.
+
+    Returns:
+        What was chosen and why; see docs/frequencies.md.
+
+    Raises:
+        InputError: the signal or an option is at fault, or the architecture has no such parameter.
+
+    Example:
+        >>> fresh("photo.png", "siren").value  # doctest: +SKIP
+        120.0
+    """
+    found, config = _signal(signal, chosen_field(field), preset, modulate, downscale)
+    return choose(
+        found,
+        config.architecture,
+        parameter=parameter,
+        search=search,
+        n_bins=n_bins,
+        n_seeds=n_seeds,
+        both_quadrants=both_quadrants,
+        candidates=candidates,
+        on_progress=on_progress,
+    )
+
+
+def _signal(
+    signal: str | os.PathLike[str] | Picture | Mesh | Dataset,
+    field: Chosen,
+    preset: str,
+    modulate: str,
+    downscale: int,
+) -> tuple[Signal, Any]:
+    """What is measured, and the configuration of the field that would be fitted to it."""
+
+    def chosen(config: Config, n_cameras: int = 0) -> Config:
+        return with_choices(config, "float32", modulate, 32, n_cameras)
+
+    if isinstance(signal, str | os.PathLike):
+        suffix = os.path.splitext(signal)[1].lower()
+        if os.path.isdir(signal) or suffix == ".json":
+            signal = load_dataset(signal, "train", downscale)
+        elif suffix in MESH_SUFFIXES:
+            signal = load_mesh(signal)
+        elif suffix in CLIP_SUFFIXES:
+            frames = load_frames(signal, _FRAMES)
+            config = chosen(image_setup(frames[0], field, preset)[0])
+            return PictureSignal(frames, config), config
+        else:
+            signal = load_picture(signal, downscale)
+    if isinstance(signal, Dataset):
+        views = chosen(radiance_setup(signal, field, preset)[0], len(signal))
+        return ViewsSignal(signal, views), views
+    if isinstance(signal, Mesh):
+        shape = chosen(sdf_setup(signal, field, preset)[0])
+        return ShapeSignal(signal, shape), shape
+    picture = chosen(image_setup(signal, field, preset)[0])
+    return PictureSignal([signal], picture), picture
 
 
 def load_for(

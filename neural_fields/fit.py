@@ -5,31 +5,58 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from neural_fields import architectures
 from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.data.mesh import Mesh, load_mesh
 from neural_fields.data.picture import Picture, load_picture
 from neural_fields.errors import InputError
+from neural_fields.fields import read_field_file
 from neural_fields.rendering.image import render_image
 from neural_fields.rendering.surface import around, render_surface
 from neural_fields.rendering.volume import over, render_view
+from neural_fields.spectra.choice import Signal, choose
+from neural_fields.spectra.signals import PictureSignal, ShapeSignal, ViewsSignal
 from neural_fields.training.budget import Budget
-from neural_fields.training.checkpoint import Description
+from neural_fields.training.checkpoint import Description, checkpoint_path
 from neural_fields.training.image import ImageTrainer
 from neural_fields.training.nerf import NerfTrainer
-from neural_fields.training.presets import image_setup, radiance_setup, sdf_setup, with_choices
+from neural_fields.training.presets import (
+    Config,
+    image_setup,
+    radiance_setup,
+    sdf_setup,
+    with_choices,
+)
 from neural_fields.training.run import Plan, Progress, Run, checked_output, provenance, run_plan
 from neural_fields.training.run import changed_options as _changed
 from neural_fields.training.sdf import SdfTrainer
 from neural_fields.training.tcnn import Chosen, FieldChoice, TcnnConfig, chosen_field
 
-DEFAULT_SECONDS = {"nerf": 60.0, "image": 20.0, "sdf": 60.0}
+_SECONDS: dict[architectures.Kind, float] = {"radiance": 60.0, "image": 20.0, "sdf": 60.0}
 
-__all__ = ["DEFAULT_SECONDS", "Progress", "Run", "image", "nerf", "sdf"]
+__all__ = ["Progress", "Run", "default_seconds", "image", "nerf", "sdf"]
+
+
+def default_seconds(
+    kind: architectures.Kind, field: FieldChoice = "hash", preset: str = "default"
+) -> float:
+    """Trained seconds where neither seconds nor steps are given.
+
+    Example:
+        >>> default_seconds("image"), default_seconds("image", "siren")
+        (20.0, 120.0)
+    """
+    chosen = chosen_field(field)
+    made = chosen.architecture if isinstance(chosen, TcnnConfig) else chosen
+    owner = architectures.get(made) if isinstance(made, str) else made
+    return owner.rates(kind, preset).seconds or _SECONDS[kind]
 
 
 def nerf(
@@ -41,6 +68,7 @@ def nerf(
     modulate: str = "none",
     precision: str = "float32",
     bits: int = 32,
+    fresh: bool = False,
     background: str = "auto",
     downscale: int = 1,
     seconds: float | None = None,
@@ -49,6 +77,7 @@ def nerf(
     resume: bool = False,
     options: dict[str, Any] | None = None,
     save_every: float = 60.0,
+    on_choice: Callable[[dict[str, Any]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_start: Callable[[NerfTrainer, Dataset], None] | None = None,
 ) -> Run:
@@ -65,6 +94,7 @@ def nerf(
             `direction-trunk` or `camera`.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
         bits: of a kept weight: 32, or 8 for small files.
+        fresh: let FreSh choose the architecture's frequencies; its time counts as trained.
         background: `auto`, `white`, `black`, `random` or `R,G,B`: what pictures are scored over.
         downscale: box-average the photographs by this factor.
         seconds: trained seconds; 60 where neither it nor `steps` is given.
@@ -73,6 +103,7 @@ def nerf(
         resume: go on from the checkpoint beside `output`.
         options: fields of `NerfOptions` to change.
         save_every: trained seconds between checkpoints.
+        on_choice: called once with what FreSh chose and why.
         on_progress: called after every step.
         on_start: called once, when data and trainer are ready.
 
@@ -84,23 +115,28 @@ def nerf(
         >>> run = nerf("lego", "lego.nf", seconds=60)  # doctest: +SKIP
         >>> run.summary["psnr_train"]  # doctest: +SKIP
     """
-    budget = _budget("nerf", steps, seconds)
     _check_numbers(seed, save_every)
     chosen = _chosen(field)
+    budget = _budget("radiance", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
     if not isinstance(data, Dataset):
         data = load_dataset(data, "train", downscale, background)
     config, training = radiance_setup(data, chosen, preset)
     config = with_choices(config, precision, modulate, bits, len(data))
+    config, record, spent = _frequencies(
+        config, fresh, path if resume else None, budget, ViewsSignal(data, config)
+    )
+    if record and on_choice is not None:
+        on_choice(record["fresh"])
     trainer = NerfTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene=_scene(data, trainer),
         protocol=dict(data.protocol),
-        provenance=provenance(seed, preset, trainer.options, data.fingerprint),
+        provenance=provenance(seed, preset, trainer.options, data.fingerprint) | record,
     )
     if on_start is not None:
         on_start(trainer, data)
-    plan = Plan(path, budget, about, resume, save_every, lambda: _view(trainer, data))
+    plan = Plan(path, budget, about, resume, save_every, lambda: _view(trainer, data), spent)
     return run_plan(trainer, plan, on_progress)
 
 
@@ -113,6 +149,7 @@ def image(
     modulate: str = "none",
     precision: str = "float32",
     bits: int = 32,
+    fresh: bool = False,
     downscale: int = 1,
     seconds: float | None = None,
     steps: int | None = None,
@@ -120,6 +157,7 @@ def image(
     resume: bool = False,
     options: dict[str, Any] | None = None,
     save_every: float = 60.0,
+    on_choice: Callable[[dict[str, Any]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_start: Callable[[ImageTrainer, Picture], None] | None = None,
 ) -> Run:
@@ -134,13 +172,15 @@ def image(
         modulate: `none`, or coordinate-aware modulation by `xy`.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
         bits: of a kept weight: 32, or 8 for small files.
+        fresh: let FreSh choose the architecture's frequencies; its time counts as trained.
         downscale: box-average the picture by this factor.
-        seconds: trained seconds; 20 where neither it nor `steps` is given.
+        seconds: trained seconds; `default_seconds` where neither it nor `steps` is given.
         steps: number of steps; repeats bit for bit on one machine and path.
         seed: of every random choice.
         resume: go on from the checkpoint beside `output`.
         options: fields of `ImageOptions` to change.
         save_every: trained seconds between checkpoints.
+        on_choice: called once with what FreSh chose and why.
         on_progress: called after every step.
         on_start: called once, when data and trainer are ready.
 
@@ -152,23 +192,28 @@ def image(
         >>> run = image("photo.png", "photo.nf")  # doctest: +SKIP
         >>> run.summary["psnr_train"]  # doctest: +SKIP
     """
-    budget = _budget("image", steps, seconds)
     _check_numbers(seed, save_every)
     chosen = _chosen(field)
+    budget = _budget("image", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
     if not isinstance(data, Picture):
         data = load_picture(data, downscale)
     config, training = image_setup(data, chosen, preset)
     config = with_choices(config, precision, modulate, bits)
+    config, record, spent = _frequencies(
+        config, fresh, path if resume else None, budget, PictureSignal([data], config)
+    )
+    if record and on_choice is not None:
+        on_choice(record["fresh"])
     trainer = ImageTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene={},
         protocol=dict(data.protocol),
-        provenance=provenance(seed, preset, trainer.options, data.fingerprint),
+        provenance=provenance(seed, preset, trainer.options, data.fingerprint) | record,
     )
     if on_start is not None:
         on_start(trainer, data)
-    plan = Plan(path, budget, about, resume, save_every, lambda: _small(trainer))
+    plan = Plan(path, budget, about, resume, save_every, lambda: _small(trainer), spent)
     return run_plan(trainer, plan, on_progress)
 
 
@@ -181,6 +226,7 @@ def sdf(
     modulate: str = "none",
     precision: str = "float32",
     bits: int = 32,
+    fresh: bool = False,
     seconds: float | None = None,
     steps: int | None = None,
     seed: int = 0,
@@ -188,6 +234,7 @@ def sdf(
     options: dict[str, Any] | None = None,
     save_every: float = 60.0,
     on_load: Callable[[Mesh], None] | None = None,
+    on_choice: Callable[[dict[str, Any]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_start: Callable[[SdfTrainer, Mesh], None] | None = None,
 ) -> Run:
@@ -202,6 +249,7 @@ def sdf(
         modulate: `none`, or coordinate-aware modulation by `xyz`.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
         bits: of a kept weight: 32, or 8 for small files.
+        fresh: let FreSh choose the architecture's frequencies; its time counts as trained.
         seconds: trained seconds; 60 where neither it nor `steps` is given. Computing distances
             before the first step is not counted.
         steps: number of steps; repeats bit for bit on one machine and path.
@@ -210,6 +258,7 @@ def sdf(
         options: fields of `SdfOptions` to change.
         save_every: trained seconds between checkpoints.
         on_load: called once with the mesh, before distances are computed.
+        on_choice: called once with what FreSh chose and why.
         on_progress: called after every step.
         on_start: called once, when data and trainer are ready.
 
@@ -221,9 +270,9 @@ def sdf(
         >>> run = sdf("armadillo.obj", "armadillo.nf", field="rbf")  # doctest: +SKIP
         >>> run.field.distance(positions)  # doctest: +SKIP
     """
-    budget = _budget("sdf", steps, seconds)
     _check_numbers(seed, save_every)
     chosen = _chosen(field)
+    budget = _budget("sdf", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
     if not isinstance(data, Mesh):
         data = load_mesh(data)
@@ -231,15 +280,20 @@ def sdf(
     config = with_choices(config, precision, modulate, bits)
     if on_load is not None:
         on_load(data)
+    config, record, spent = _frequencies(
+        config, fresh, path if resume else None, budget, ShapeSignal(data, config)
+    )
+    if record and on_choice is not None:
+        on_choice(record["fresh"])
     trainer = SdfTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene={"box": config.box, "unit": trainer.field.unit},
         protocol={"origin": data.origin, "watertight": data.watertight, "sign": trainer.pool.sign},
-        provenance=provenance(seed, preset, trainer.options, data.fingerprint),
+        provenance=provenance(seed, preset, trainer.options, data.fingerprint) | record,
     )
     if on_start is not None:
         on_start(trainer, data)
-    plan = Plan(path, budget, about, resume, save_every, lambda: _shape(trainer))
+    plan = Plan(path, budget, about, resume, save_every, lambda: _shape(trainer), spent)
     return run_plan(trainer, plan, on_progress)
 
 
@@ -251,10 +305,42 @@ def _chosen(field: FieldChoice) -> Chosen:
     return chosen
 
 
-def _budget(command: str, steps: int | None, seconds: float | None) -> Budget:
+def _budget(
+    kind: architectures.Kind,
+    field: Chosen,
+    preset: str,
+    steps: int | None,
+    seconds: float | None,
+) -> Budget:
     if seconds is None and steps is None:
-        seconds = DEFAULT_SECONDS[command]
+        seconds = default_seconds(kind, field, preset)
     return Budget(steps=steps, seconds=seconds)
+
+
+def _frequencies(
+    config: Config, fresh: bool, resumed: Path | None, budget: Budget, signal: Signal
+) -> tuple[Config, dict[str, Any], float]:
+    """The configuration with what FreSh chose, what files say of it, and the seconds it took.
+
+    A run that goes on has the frequencies that it began with.
+    """
+    if not fresh:
+        return config, {}, 0.0
+    if resumed is not None:
+        content = read_field_file(checkpoint_path(resumed))
+        record = content.provenance.get("fresh")
+        if record is None:
+            raise InputError(f"--fresh: {resumed} was begun without it; leave it out to go on.")
+        architecture = architectures.from_dict(content.config["architecture"])
+        return replace(config, architecture=architecture), {"fresh": record}, 0.0
+    choice = choose(signal, config.architecture)
+    if budget.seconds is not None and choice.seconds >= budget.seconds:
+        raise InputError(
+            f"--fresh: choosing took {choice.seconds:.1f} s of --seconds {budget.seconds:g}, which "
+            "leaves none for training; give more."
+        )
+    chosen = replace(config, architecture=choice.architecture)
+    return chosen, {"fresh": choice.to_dict()}, choice.seconds
 
 
 def _check_numbers(seed: int, save_every: float) -> None:

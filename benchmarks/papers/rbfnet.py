@@ -62,7 +62,7 @@ def paper_shape() -> tuple[Rbf, dict[str, Any]]:
         "grid_rate": 5e-3,
         "final_rate": 0.1,
     }
-    return Rbf(DifSizes(), start="paper"), options
+    return Rbf(DifSizes(deviation=1.0), affine=False, start="paper"), options
 
 
 ARMS: dict[str, Architecture] = {
@@ -70,7 +70,7 @@ ARMS: dict[str, Architecture] = {
     "3 x 64 network": of_network(),
     "rbf, the paper's start": Rbf(start="paper"),
     "rbf, isotropic": Rbf(isotropic=True),
-    "rbf, affine": Rbf(affine=True),
+    "rbf, no linear term": Rbf(affine=False),
     "rbf on planes": Rbf(PlanesSizes()),
     "rbf on DiF": Rbf(DifSizes()),
     "rbf on DiF, periods as sides": Rbf(DifSizes(periods=tuple(map(float, DifSizes().sides)))),
@@ -153,7 +153,7 @@ def images_table(rows: Rows, folder: Path, names: list[str], steps: int) -> str:
         "rbf": Rbf(grid),
         "3 x 64 network": of_network(grid),
         "rbf, the paper's start": Rbf(grid, start="paper"),
-        "the paper's": Rbf(DifSizes(), start="paper"),
+        "the paper's": Rbf(DifSizes(deviation=1.0), affine=False, start="paper"),
     }
     lines = []
     for picture in names:
@@ -172,7 +172,7 @@ def scene_table(rows: Rows, scene: Path, steps: int, downscale: int) -> str:
         "3 x 64 network": of_network(grid),
         "rbf, the paper's start": Rbf(grid, start="paper"),
         "rbf, harmonics": Rbf(grid, head="sh"),
-        "the paper's": Rbf(DifSizes(), 32, head="sh", start="paper"),
+        "the paper's": Rbf(DifSizes(deviation=1.0), 32, False, False, "sh", "paper"),
     }
     lines = []
     for name, field in arms.items():

@@ -17,9 +17,11 @@ from neural_fields.architectures._base import (
     NetworkOptions,
     Rates,
     Smoothness,
+    Spectral,
     Target,
     Trunk,
     checked_keys,
+    octave_candidates,
 )
 from neural_fields.errors import InputError, unknown_value
 
@@ -30,12 +32,14 @@ __all__ = [
     "NetworkOptions",
     "Rates",
     "Smoothness",
+    "Spectral",
     "Target",
     "Trunk",
     "checked_keys",
     "from_dict",
     "get",
     "names",
+    "octave_candidates",
     "register",
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -42,12 +42,49 @@ class Rates(NamedTuple):
         grid: the same of grids, which get no weight decay.
         final: both at the end, as a share of the start.
         batch: pixels or samples per step.
+        seconds: of training where no budget is given; None: what the kind of field takes.
     """
 
     network: float
     grid: float
     final: float
     batch: int = 1 << 16
+    seconds: float | None = None
+
+
+class Spectral(NamedTuple):
+    """A parameter that sets which frequencies a field learns first; what FreSh chooses.
+
+    Attributes:
+        path: of the parameter in the configuration; a dot leads into a part.
+        default: its value, the published one unless a person chose another; None where that is
+            no value of the list's kind.
+        candidates: ascending.
+        n_bins: of pictures' spectra, cycles per side; scenes take half.
+        gain: factor of the grids while spectra are measured, where they start too small for that.
+        lowest: no smaller value is tried when candidates are added.
+        highest: no larger one.
+        whole: whether values are whole numbers.
+    """
+
+    path: str
+    default: float | None
+    candidates: tuple[float, ...]
+    n_bins: int = 128
+    gain: float = 1.0
+    lowest: float = 0.0
+    highest: float = math.inf
+    whole: bool = False
+
+
+def octave_candidates(first: int, last: int) -> tuple[float, ...]:
+    """Powers of two from one to another.
+
+    Example:
+        >>> octave_candidates(32, 128)
+        (32.0, 64.0, 128.0)
+    """
+    return tuple(float(1 << k) for k in range(int(math.log2(first)), int(math.log2(last)) + 1))
 
 
 class NetworkOptions(NamedTuple):
@@ -197,6 +234,21 @@ class Architecture:
     def color_head(cls, preset: str = "default") -> Head:
         """The colour branch of radiance fields: one for all but for a paper's sizes."""
         return Head()
+
+    def spectral(self) -> tuple[Spectral, ...]:
+        """The parameters that set its frequencies, the one that is chosen first in front."""
+        return ()
+
+    def with_value(self, path: str, value: object) -> Self:
+        """A copy with another value of a parameter; a dot in `path` leads into a part.
+
+        Raises:
+            InputError: the value is out of range.
+        """
+        name, _, rest = path.partition(".")
+        if rest:
+            value = replace(getattr(self, name), **{rest: value})
+        return replace(self, **{name: value})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `architectures.from_dict` is the inverse."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neural_fields.architectures._base import Smoothness, Trunk
+from neural_fields.architectures._base import Kind, Rates, Smoothness, Trunk
 from neural_fields.decoders import Mlp
 from neural_fields.ops import MlpSpec, mlp
 
@@ -56,6 +56,21 @@ def draw_uniform(
         matrix.uniform_(-limit, limit, generator=generator)
         if bias is not None:
             bias.uniform_(-1 / math.sqrt(n_in), 1 / math.sqrt(n_in), generator=generator)
+
+
+def draw_beta(n: int, beta: float, generator: torch.Generator) -> Tensor:
+    """Float32 [n] in [0, 1] from the symmetric Beta distribution: shares of two gamma draws."""
+    first, second = (
+        torch._standard_gamma(torch.full((n,), beta), generator=generator) for _ in range(2)
+    )
+    return first / (first + second).clamp(min=torch.finfo(torch.float32).tiny)
+
+
+def deep_rates(kind: Kind, network: float) -> Rates:
+    """Of networks whose every step is a few hundred matrix products: small batches, more time."""
+    if kind == "image":
+        return Rates(network, network, final=0.05, batch=1 << 12, seconds=120.0)
+    return Rates(network, network, final=0.05, batch=1 << 13)
 
 
 def linear_bound(layer: int, n_in: int) -> float:

@@ -13,11 +13,12 @@ from neural_fields.architectures import (
     Kind,
     NetworkOptions,
     Rates,
+    Spectral,
     Target,
     Trunk,
     register,
 )
-from neural_fields.architectures._network import NetworkTrunk, draw_uniform
+from neural_fields.architectures._network import NetworkTrunk, deep_rates, draw_uniform
 from neural_fields.ops import MlpSpec, mlp
 
 
@@ -29,7 +30,7 @@ class Finer(Architecture):
     Attributes:
         first_omega: of the first layer.
         omega: of the other hidden layers.
-        first_bias: k: the first layer's biases start in +-k; 0 keeps torch's +-1 / sqrt(n_in).
+        first_bias: k: the first layer's biases start in +-k; None: torch's +-1 / sqrt(n_in).
         hidden: widths of the hidden layers, sin(omega (|z| + 1) z).
         detached: whether |z| + 1 counts as a constant in the parameters' derivatives, as in the
             released code; where positions ask for theirs, nothing does.
@@ -37,7 +38,7 @@ class Finer(Architecture):
 
     first_omega: float = 30.0
     omega: float = 30.0
-    first_bias: float = 0.0
+    first_bias: float | None = None
     hidden: tuple[int, ...] = (128, 128, 128, 128)
     detached: bool = True
 
@@ -58,13 +59,22 @@ class Finer(Architecture):
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Finer:
-        """Images: 3 x 256 behind the first layer. Radiance: 4 x 128."""
+        """Images: 3 x 256 behind the first layer. Others: 4 x 128."""
         return cls(hidden=(256, 256, 256, 256)) if target.kind == "image" else cls()
 
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
         """As for sine networks."""
-        return Rates(5e-4, 5e-4, final=0.05, batch=1 << (12 if kind == "image" else 13))
+        return deep_rates(kind, 5e-4)
+
+    def spectral(self) -> tuple[Spectral, ...]:
+        """FreSh's candidates: k, whose default is about 0.7 in the plane, and the first omega."""
+        omegas = tuple(10.0 * k for k in range(1, 21))
+        biases = tuple(round(0.1 * k, 1) for k in range(31))
+        return (
+            Spectral("first_bias", self.first_bias, biases),
+            Spectral("first_omega", self.first_omega, omegas, lowest=1.0),
+        )
 
 
 class FinerTrunk(NetworkTrunk):
@@ -83,7 +93,7 @@ class FinerTrunk(NetworkTrunk):
             generator,
             lambda layer, n_in: math.sqrt(6 / n_in) / omega if layer else 1 / n_in,
         )
-        if k > 0:
+        if k is not None:
             _, bias = next(self.mlp.layers())
             assert bias is not None
             bias.uniform_(-k, k, generator=generator)

@@ -13,11 +13,17 @@ from neural_fields.architectures import (
     Kind,
     NetworkOptions,
     Rates,
+    Spectral,
     Target,
     Trunk,
     register,
 )
-from neural_fields.architectures._network import NetworkTrunk, draw_uniform, linear_bound
+from neural_fields.architectures._network import (
+    NetworkTrunk,
+    deep_rates,
+    draw_uniform,
+    linear_bound,
+)
 from neural_fields.ops import MlpSpec
 
 
@@ -27,12 +33,13 @@ class Fourier(Architecture):
     """Frequencies and layers.
 
     Attributes:
-        sigma: standard deviation of the frequencies, cycles across the cube.
+        sigma: standard deviation of the frequencies, cycles per unit of a cube [-1, 1]: half of
+            the cycles across it.
         n_frequencies: how many; each gives a cosine and a sine.
         hidden: widths of the hidden layers, relu.
     """
 
-    sigma: float = 10.0
+    sigma: float = 1.0
     n_frequencies: int = 64
     hidden: tuple[int, ...] = (128, 128, 128, 128)
 
@@ -48,14 +55,19 @@ class Fourier(Architecture):
     def sized(cls, target: Target, preset: str = "default") -> Fourier:
         """Images: 256 frequencies, 3 x 256, as CAM's and FreSh's. Others: 32 and 4 x 128."""
         if target.kind == "image":
-            return cls(10.0, 256, (256, 256, 256))
-        return cls(1.0 if target.kind == "sdf" else 4.0, 32)
+            return cls(n_frequencies=256, hidden=(256, 256, 256))
+        return cls(n_frequencies=32)
 
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
         """FreSh's rate for images, three times that for scenes."""
         rate = 3e-3 if kind == "image" else 1e-2
-        return Rates(rate, rate, final=0.05, batch=1 << (12 if kind == "image" else 13))
+        return deep_rates(kind, rate)
+
+    def spectral(self) -> tuple[Spectral, ...]:
+        """FreSh's candidates."""
+        candidates = tuple(float(k) for k in range(1, 21))
+        return (Spectral("sigma", self.sigma, candidates, lowest=0.05),)
 
 
 class FourierTrunk(NetworkTrunk):
@@ -70,7 +82,7 @@ class FourierTrunk(NetworkTrunk):
 
     def reset(self, generator: torch.Generator) -> None:
         """Frequencies normal, layers as `torch.nn.Linear`."""
-        self.frequencies.normal_(0, 2 * math.pi * self._sigma, generator=generator)
+        self.frequencies.normal_(0, 4 * math.pi * self._sigma, generator=generator)
         draw_uniform(self.mlp, generator, linear_bound)
 
     def encode(self, positions: Tensor) -> Tensor:

@@ -17,8 +17,10 @@ from neural_fields.architectures import (
     NetworkOptions,
     Rates,
     Smoothness,
+    Spectral,
     Target,
     Trunk,
+    octave_candidates,
     register,
 )
 from neural_fields.decoders import Head, Mlp
@@ -79,23 +81,21 @@ class Hash(Architecture):
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Hash:
-        """Radiance: the finest level has about two vertices per pixel. Images: one per pixel.
+        """The finest level has 2048 vertices, times aabb_scale, or as many as a larger picture.
 
         SDFs: 3.2 M parameters, whatever the mesh.
         """
+        finest = 2048 * target.scale
         if target.kind == "image":
             return cls._for_image(target)
         if target.kind == "sdf" and preset == "default":
             return cls(log2_table_size=17, hidden=(64, 64))
         if preset == "ngp16":
-            return cls(n_levels=16, n_features=2, finest_resolution=2048 * target.scale)
+            return cls(n_levels=16, n_features=2, finest_resolution=finest)
         if preset == "pvd":
-            finest = 2048 * target.scale
             return cls(14, 2, finest_resolution=finest, convention="torch-ngp")
         if preset == "ngp":
-            return cls(finest_resolution=2048 * target.scale)
-        vertices = 2.5 * target.finest
-        finest = 2 ** min(13, max(9, round(math.log2(max(vertices, 1.0)))))
+            return cls(finest_resolution=finest)
         return cls(log2_table_size=18, finest_resolution=finest)
 
     @classmethod
@@ -116,9 +116,24 @@ class Hash(Architecture):
     def _for_image(cls, target: Target) -> Hash:
         return cls(
             log2_table_size=min(22, max(14, math.ceil(2 * math.log2(target.finest)))),
-            finest_resolution=max(32, target.finest),
+            finest_resolution=max(2048, target.finest),
             hidden=(64, 64),
         )
+
+    def spectral(self) -> tuple[Spectral, ...]:
+        """The finest level's vertices; entries start at +-1e-4, too little to measure."""
+        return grid_spectral("finest_resolution", self.finest_resolution, self.base_resolution)
+
+
+def grid_spectral(path: str, finest: int | None, base: int) -> tuple[Spectral, ...]:
+    """Of a hash grid whose finest level is given by its vertices."""
+    if finest is None:
+        return ()
+    candidates = tuple(n for n in octave_candidates(32, 2048) if n > base)
+    spectral = Spectral(
+        path, finest, candidates, gain=100.0, lowest=base + 1, highest=1 << 16, whole=True
+    )
+    return (spectral,)
 
 
 class HashTrunk(Trunk):

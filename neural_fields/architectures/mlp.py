@@ -16,11 +16,12 @@ from neural_fields.architectures import (
     NetworkOptions,
     Rates,
     Smoothness,
+    Spectral,
     Target,
     Trunk,
     register,
 )
-from neural_fields.architectures._network import draw_uniform, linear_bound
+from neural_fields.architectures._network import deep_rates, draw_uniform, linear_bound
 from neural_fields.decoders import Head
 from neural_fields.decoders import Mlp as Network
 from neural_fields.encodings import integrated_frequency
@@ -102,7 +103,12 @@ class Mlp(Architecture):
         """NeRF's own, or more for short runs."""
         usual = 2e-3 if kind == "image" else 5e-3
         rate = 5e-4 if preset in ("nerf", "paper") else usual
-        return Rates(rate, rate, final=0.05, batch=1 << (12 if kind == "image" else 13))
+        return deep_rates(kind, rate)
+
+    def spectral(self) -> tuple[Spectral, ...]:
+        """The number of octaves."""
+        octaves = tuple(float(k) for k in range(1, 17))
+        return (Spectral("octaves", self.octaves, octaves, lowest=1, highest=24, whole=True),)
 
 
 class MlpTrunk(Trunk):

@@ -15,19 +15,20 @@ from neural_fields.architectures import (
     NetworkOptions,
     Rates,
     Smoothness,
+    Spectral,
     Target,
     Trunk,
     checked_keys,
     register,
 )
-from neural_fields.architectures.hash import Hash
+from neural_fields.architectures.hash import Hash, grid_spectral
 from neural_fields.architectures.planes import Planes
 from neural_fields.decoders import Rbf as Layer
 from neural_fields.encodings import DifEncoding, HashEncoding, PlanesEncoding
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.ops import HashGridSpec, spherical_harmonics
 
-START_STEP = 100  # when features tell places apart
+START_STEP = 30  # when features tell places apart
 N_HARMONICS = 16  # of degree 3, as the paper's
 
 
@@ -61,17 +62,19 @@ class HashSizes:
 class DifSizes:
     """Grids that repeat; see `DifEncoding`.
 
-    `periods` are those of the paper's configuration; its code takes the sides for them.
+    `periods` are those of the paper's configuration; its code takes the sides for them. Its
+    `deviation` of the start is 1, where features are noise that neurons hardly see.
     """
 
     kind: Literal["dif"] = "dif"
     sides: tuple[int, ...] = (32, 51, 70, 89, 108, 128)
     channels: tuple[int, ...] = (4, 4, 4, 2, 2, 2)
     periods: tuple[float, ...] = (2.0, 3.2, 4.4, 5.6, 6.8, 8.0)
+    deviation: float = 0.01
 
     def encoding(self, n_dims: int) -> DifEncoding:
         """The module."""
-        return DifEncoding(n_dims, self.sides, self.channels, self.periods)
+        return DifEncoding(n_dims, self.sides, self.channels, self.periods, self.deviation)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,8 @@ class Rbf(Architecture):
         encoding: positions to features.
         n_kernels: Gaussian neurons.
         isotropic: one width per neuron instead of one per neuron and feature.
-        affine: whether a matrix times the features is added, so that values go on far away.
+        affine: whether a matrix times the features is added, as the paper's first version draws it
+            and its code does not have it.
         head: of radiance fields: `shared`, features for the colour head that all architectures
             share; or `sh`, the paper's density and 16 harmonics per colour.
         start: of the neurons: `paper`, near 0; or `data`, where the features are after a few steps.
@@ -109,7 +113,7 @@ class Rbf(Architecture):
     encoding: Sizes = field(default_factory=HashSizes)
     n_kernels: int = 64
     isotropic: bool = False
-    affine: bool = False
+    affine: bool = True
     head: Literal["shared", "sh"] = "shared"
     start: Literal["data", "paper"] = "data"
 
@@ -117,7 +121,7 @@ class Rbf(Architecture):
     summary = "a grid and one layer of Gaussian neurons: little work per point"
     presets = MappingProxyType(
         {
-            "affine": "the default sizes with a linear term beside the neurons",
+            "plain": "the default sizes without the linear term beside the neurons",
             "sh": "the default sizes, colours of radiance fields by harmonics",
             "planes": "neurons behind products of planes",
             "dif": "neurons behind DiF-Grid's repeated grids",
@@ -154,7 +158,7 @@ class Rbf(Architecture):
         if preset in ("dif", "dif-sides", "paper"):
             sides = DifSizes().sides
             periods = tuple(map(float, sides)) if preset == "dif-sides" else DifSizes().periods
-            encoding = DifSizes(periods=periods)
+            encoding = DifSizes(periods=periods, deviation=1.0 if preset == "paper" else 0.01)
         elif preset == "planes":
             encoding = PlanesSizes(resolutions=Planes.sized(target).resolutions)
         n_kernels = 32 if preset == "paper" and target.kind == "radiance" else 64
@@ -164,7 +168,7 @@ class Rbf(Architecture):
         return cls(
             encoding,
             n_kernels,
-            affine=preset == "affine",
+            affine=preset not in ("plain", "paper"),
             head=head,
             start="paper" if preset == "paper" else "data",
         )
@@ -175,9 +179,17 @@ class Rbf(Architecture):
         if preset == "paper":
             rate = {"image": 1e-2, "sdf": 5e-3, "radiance": 2e-2}[kind]
             return Rates(rate, rate, final=0.1, batch=1 << 17)
-        if kind == "image":
-            return Rates(network=1e-2, grid=1e-2, final=0.03)
-        return Rates(network=1e-2, grid=2e-2, final=0.03)
+        if kind == "radiance":
+            return Rates(network=2e-2, grid=4e-2, final=0.03)
+        return Rates(network=1e-2, grid=1e-2, final=0.03)
+
+    def spectral(self) -> tuple[Spectral, ...]:
+        """The finest level's vertices of a hash grid; other encodings have none."""
+        sizes = self.encoding
+        if not isinstance(sizes, HashSizes):
+            return ()
+        path = "encoding.finest_resolution"
+        return grid_spectral(path, sizes.finest_resolution, sizes.base_resolution)
 
 
 def _hash_sizes(target: Target) -> HashSizes:

@@ -13,11 +13,18 @@ from neural_fields.architectures import (
     Kind,
     NetworkOptions,
     Rates,
+    Spectral,
     Target,
     Trunk,
     register,
 )
-from neural_fields.architectures._network import NetworkTrunk, draw_uniform, layer_factors
+from neural_fields.architectures._network import (
+    NetworkTrunk,
+    deep_rates,
+    draw_beta,
+    draw_uniform,
+    layer_factors,
+)
 from neural_fields.ops import MlpSpec
 
 
@@ -30,11 +37,14 @@ class Siren(Architecture):
         first_omega: factor of the first layer's matrix: the field's frequencies.
         omega: the same of the other layers.
         hidden: widths of the hidden layers, sine.
+        beta: the first matrix is drawn from a symmetric Beta distribution; 1 is uniform, more
+            gathers the frequencies around 0, less at the ends.
     """
 
     first_omega: float = 30.0
     omega: float = 30.0
     hidden: tuple[int, ...] = (128, 128, 128, 128)
+    beta: float = 1.0
 
     name = "siren"
     summary = "a deep sine network: smooth, with derivatives of any order"
@@ -46,15 +56,22 @@ class Siren(Architecture):
 
     @classmethod
     def sized(cls, target: Target, preset: str = "default") -> Siren:
-        """Images: 3 x 256 behind the first layer. Radiance: 4 x 128."""
-        if target.kind == "image":
-            return cls(first_omega=60.0, hidden=(256, 256, 256, 256))
-        return cls()
+        """Images: 3 x 256 behind the first layer. Others: 4 x 128."""
+        return cls(hidden=(256, 256, 256, 256)) if target.kind == "image" else cls()
 
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
         """Of what the layers' factors multiply."""
-        return Rates(5e-4, 5e-4, final=0.05, batch=1 << (12 if kind == "image" else 13))
+        return deep_rates(kind, 5e-4)
+
+    def spectral(self) -> tuple[Spectral, ...]:
+        """FreSh's candidates; the shape of the first matrix after its factor."""
+        omegas = tuple(10.0 * k for k in range(1, 21))
+        betas = (0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 20.0)
+        return (
+            Spectral("first_omega", self.first_omega, omegas, n_bins=64, lowest=1.0),
+            Spectral("beta", self.beta, betas, n_bins=64, lowest=0.05),
+        )
 
 
 class SirenTrunk(NetworkTrunk):
@@ -64,7 +81,7 @@ class SirenTrunk(NetworkTrunk):
 
     def __init__(self, config: Siren, spec: MlpSpec) -> None:
         super().__init__(spec)
-        self._omega = config.omega
+        self._omega, self._beta = config.omega, config.beta
         matrices = [config.first_omega] + [config.omega] * (len(spec.widths) - 2)
         self.register_buffer("factors", layer_factors(spec, matrices), persistent=False)
 
@@ -75,6 +92,10 @@ class SirenTrunk(NetworkTrunk):
             generator,
             lambda layer, n_in: math.sqrt(6 / n_in) / self._omega if layer else 1 / n_in,
         )
+        if self._beta != 1:
+            matrix, _ = next(self.mlp.layers())
+            share = draw_beta(matrix.numel(), self._beta, generator).view(matrix.shape)
+            matrix.copy_((2 * share - 1) / matrix.shape[1])
 
     def effective_params(self) -> Tensor:
         """Matrices times omega."""

@@ -14,10 +14,12 @@ from neural_fields.architectures import (
     NetworkOptions,
     Rates,
     Smoothness,
+    Spectral,
     Target,
     Trunk,
     register,
 )
+from neural_fields.architectures._network import deep_rates
 from neural_fields.ops import MlpSpec, mlp
 
 
@@ -59,7 +61,12 @@ class Wire(Architecture):
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
         """FreSh's rate for images, twice that for scenes."""
         rate = 1e-3 if kind == "image" else 2e-3
-        return Rates(rate, rate, final=0.05, batch=1 << (12 if kind == "image" else 13))
+        return deep_rates(kind, rate)
+
+    def spectral(self) -> tuple[Spectral, ...]:
+        """The first layer's omega; FreSh compares with WIRE and does not choose for it."""
+        omegas = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0)
+        return (Spectral("first_omega", self.first_omega, omegas, lowest=1.0),)
 
 
 class _Layers(nn.ParameterList):

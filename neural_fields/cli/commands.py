@@ -9,6 +9,7 @@ from neural_fields.cli.bench import bench
 from neural_fields.cli.evaluate import evaluate
 from neural_fields.cli.export import export
 from neural_fields.cli.fit import fit_image, fit_nerf, fit_sdf
+from neural_fields.cli.fresh import fresh
 from neural_fields.cli.inspect import doctor, info
 from neural_fields.cli.render import render
 from neural_fields.cli.report import report
@@ -18,6 +19,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "fit nerf": fit_nerf,
     "fit sdf": fit_sdf,
     "fit image": fit_image,
+    "fresh": fresh,
     "eval": evaluate,
     "render": render,
     "export": export,
@@ -43,6 +45,7 @@ CHOICES: dict[str, Callable[[], Sequence[str]]] = {
     "--device": lambda: ("auto", "cpu"),
     "--mode": lambda: ("rgb", "depth", "normal", "opacity"),
     "--kind": lambda: ("mesh",),
+    "--search": lambda: ("quick", "all"),
     "--frame": lambda: ("input", "field"),
     "--split": lambda: ("train", "val", "test"),
 }

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from neural_fields.cli.output import Bar, emit_json, say
+from neural_fields.cli.output import Bar, emit_json, named_value, say
 from neural_fields.errors import InputError, unknown_value
 
 if TYPE_CHECKING:
+    from neural_fields.architectures import Kind
     from neural_fields.fit import Progress, Run
 
 _KEYS: dict[str, tuple[type, ...]] = {
@@ -20,6 +21,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
     "modulate": (str,),
     "precision": (str,),
     "bits": (int,),
+    "fresh": (bool,),
     "seconds": (int, float),
     "steps": (int,),
     "seed": (int,),
@@ -39,6 +41,7 @@ def fit_nerf(
     modulate: str | None = None,
     precision: str | None = None,
     bits: int | None = None,
+    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     background: str | None = None,
     seconds: float | None = None,
     steps: int | None = None,
@@ -71,6 +74,8 @@ def fit_nerf(
             multiply it and rounds (see docs/ops/mlp.md for what that costs).
         bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
             each, for small files.
+        fresh: let FreSh choose the architecture's frequencies before training (nf fresh shows how);
+            its time counts as trained.
         background: white, black, random or R,G,B that pictures are scored over; images with alpha
             are white unless told otherwise.
         seconds: trained seconds, without loading.
@@ -78,8 +83,8 @@ def fit_nerf(
         device: where to train; this version trains on the CPU.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
-        config: TOML file with field, preset, modulate, precision, bits, background, seconds, steps,
-            seed and downscale, and a table [training].
+        config: TOML file with field, preset, modulate, precision, bits, background, fresh, seconds,
+            steps, seed and downscale, and a table [training].
         downscale: box-average the photographs by this factor (1).
         save_every: trained seconds between checkpoints.
         json: write the summary as JSON to this file, or - for stdout.
@@ -93,6 +98,7 @@ def fit_nerf(
         "modulate": modulate,
         "precision": precision,
         "bits": bits,
+        "fresh": fresh or None,
         "background": background,
         "seconds": seconds,
         "steps": steps,
@@ -101,12 +107,13 @@ def fit_nerf(
     }
     chosen = _merged(config, flags, _NERF_KEYS)
     _check_background(chosen.get("background"))
-    view = _View("nerf", chosen, json)
+    view = _View("radiance", chosen, json)
     run = fit.nerf(
         data,
         output,
         resume=resume,
         save_every=save_every,
+        on_choice=view.choice,
         on_start=view.start_nerf,
         on_progress=view.progress,
         **chosen,
@@ -122,6 +129,7 @@ def fit_image(
     modulate: str | None = None,
     precision: str | None = None,
     bits: int | None = None,
+    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     seconds: float | None = None,
     steps: int | None = None,
     device: Literal["auto", "cpu"] = "auto",
@@ -134,8 +142,8 @@ def fit_image(
 ) -> int:
     """Fit an image field to a picture: PNG, JPEG, EXR, HDR, TIFF, 8 or 16 bits or floats.
 
-    With neither --seconds nor --steps it trains for 20 seconds. Options: defaults, then the
-    preset, then --config, then flags.
+    With neither --seconds nor --steps it trains for 20 seconds, deep networks for 120. Options:
+    defaults, then the preset, then --config, then flags.
 
     Args:
         data: the picture.
@@ -148,13 +156,15 @@ def fit_image(
             multiply it and rounds.
         bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
             each, for small files.
+        fresh: let FreSh choose the architecture's frequencies before training (nf fresh shows how);
+            its time counts as trained.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
         device: where to train; this version trains on the CPU.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
-        config: TOML file with field, preset, modulate, precision, bits, seconds, steps, seed and
-            downscale, and a table [training].
+        config: TOML file with field, preset, modulate, precision, bits, fresh, seconds, steps, seed
+            and downscale, and a table [training].
         downscale: box-average the picture by this factor (1).
         save_every: trained seconds between checkpoints.
         json: write the summary as JSON to this file, or - for stdout.
@@ -168,6 +178,7 @@ def fit_image(
         "modulate": modulate,
         "precision": precision,
         "bits": bits,
+        "fresh": fresh or None,
         "seconds": seconds,
         "steps": steps,
         "seed": seed,
@@ -180,6 +191,7 @@ def fit_image(
         output,
         resume=resume,
         save_every=save_every,
+        on_choice=view.choice,
         on_start=view.start_image,
         on_progress=view.progress,
         **chosen,
@@ -195,6 +207,7 @@ def fit_sdf(
     modulate: str | None = None,
     precision: str | None = None,
     bits: int | None = None,
+    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     seconds: float | None = None,
     steps: int | None = None,
     device: Literal["auto", "cpu"] = "auto",
@@ -221,13 +234,15 @@ def fit_sdf(
             multiply it and rounds.
         bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
             each, for small files.
+        fresh: let FreSh choose the architecture's frequencies before training (nf fresh shows how);
+            its time counts as trained.
         seconds: trained seconds, without loading and without computing distances.
         steps: number of steps; such a run repeats bit for bit.
         device: where to train; this version trains on the CPU.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
-        config: TOML file with field, preset, modulate, precision, bits, seconds, steps and seed,
-            and a table [training].
+        config: TOML file with field, preset, modulate, precision, bits, fresh, seconds, steps and
+            seed, and a table [training].
         save_every: trained seconds between checkpoints.
         json: write the summary as JSON to this file, or - for stdout.
     """
@@ -240,6 +255,7 @@ def fit_sdf(
         "modulate": modulate,
         "precision": precision,
         "bits": bits,
+        "fresh": fresh or None,
         "seconds": seconds,
         "steps": steps,
         "seed": seed,
@@ -252,6 +268,7 @@ def fit_sdf(
         resume=resume,
         save_every=save_every,
         on_load=view.load_sdf,
+        on_choice=view.choice,
         on_start=view.start_sdf,
         on_progress=view.progress,
         **chosen,
@@ -273,8 +290,9 @@ def _merged(
         for key, value in values.items():
             if key not in keys:
                 raise InputError(unknown_value(f"--config {config}", key, [*keys]))
-            if isinstance(value, bool) or not isinstance(value, keys[key]):
-                wanted = " or ".join(kind.__name__ for kind in keys[key])
+            allowed = keys[key]
+            if isinstance(value, bool) != (bool in allowed) or not isinstance(value, allowed):
+                wanted = " or ".join(kind.__name__ for kind in allowed)
                 raise InputError(f"--config {config}: {key} needs {wanted}, got {value!r}.")
     if "steps" in flags or "seconds" in flags:  # a flag replaces the file's budget, whichever
         values.pop("steps", None)
@@ -297,16 +315,18 @@ def _check_background(value: Any) -> None:
 class _View:
     """What a person sees of a run."""
 
-    def __init__(self, command: str, chosen: dict[str, Any], json: str | None) -> None:
-        from neural_fields.fit import DEFAULT_SECONDS
+    def __init__(self, kind: Kind, chosen: dict[str, Any], json: str | None) -> None:
+        from neural_fields.fit import default_seconds
         from neural_fields.training.tcnn import TcnnConfig
 
         self._json = json
         self._steps = chosen.get("steps")
-        seconds = chosen.get("seconds") or DEFAULT_SECONDS[command]
-        self._seconds = None if self._steps is not None else seconds
+        field = chosen.get("field", "hash")
+        usual = default_seconds(kind, field, chosen.get("preset", "default"))
+        self._seconds = None if self._steps is not None else chosen.get("seconds") or usual
         self._bar: Bar | None = None
-        field = chosen.get("field")
+        if chosen.get("fresh"):
+            say("choosing frequencies", json)
         self._note = field.note if isinstance(field, TcnnConfig) else ""
 
     def start_nerf(self, trainer: Any, data: Any) -> None:
@@ -330,6 +350,17 @@ class _View:
 
     def start_sdf(self, trainer: Any, data: Any) -> None:
         self._start(trainer, f"inside by the {trainer.pool.sign}")
+
+    def choice(self, record: dict[str, Any]) -> None:
+        """Say what FreSh chose."""
+        say(
+            f"{record['parameter']} {named_value(record['value'])} instead of "
+            f"{named_value(record['default'])}: {record['reason']} ({record['seconds']:.1f} s)"
+            if record["value"] != record["default"]
+            else f"{record['parameter']} stays {named_value(record['value'])}: {record['reason']}"
+            f" ({record['seconds']:.1f} s)",
+            self._json,
+        )
 
     def _start(self, trainer: Any, data: str) -> None:
         say(

@@ -62,6 +62,16 @@ def parse_size(size: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[1])
 
 
+def named_value(value: float | None) -> str:
+    """A parameter's value for people; None is what the architecture does by itself.
+
+    Example:
+        >>> named_value(30.0), named_value(None)
+        ('30', 'its own')
+    """
+    return "its own" if value is None else f"{value:g}"
+
+
 class Bar:
     """A progress bar on a terminal, a plain line every ten seconds elsewhere; on stderr."""
 

@@ -12,7 +12,9 @@ from neural_fields.ops import rbf
 SMALLEST = 1e-9  # of a feature's spread within a cluster, as a share of its spread in all
 RIDGE = 1e-4  # of a neuron's sum of squares, added to the least squares of the readout
 ROUNDS = 10  # of k-means
-WIDTH = 8.0  # a neuron's variance over its cluster's, for each of as many features as there are
+# A neuron's variance over its cluster's. Wider ones all answer everywhere, so that values are small
+# differences of large sums that a step shakes.
+WIDTH = 10.0
 
 
 class Rbf(nn.Module):
@@ -107,9 +109,7 @@ class Rbf(nn.Module):
         overall = square.mean(0)  # where a cluster has too few points to tell
         variance = (total + overall) / (count + 1)[:, None]
         variance = variance.clamp(min=float(overall.max()) * SMALLEST + 1e-30)
-        # As many features as there are add to the distance: a cluster's points have neighbours'
-        # neurons, whose sums are smooth between them.
-        width = WIDTH * n_input * (variance.mean(1) if self.log_precision.dim() == 1 else variance)
+        width = WIDTH * (variance.mean(1) if self.log_precision.dim() == 1 else variance)
         return -width.log()
 
     def _bounded(self) -> Tensor:

@@ -30,6 +30,7 @@ class DifEncoding(nn.Module):
         sides: Sequence[int],
         channels: Sequence[int],
         periods: Sequence[float],
+        deviation: float = 1.0,
     ) -> None:
         """Grids without values.
 
@@ -38,6 +39,7 @@ class DifEncoding(nn.Module):
             sides: vertices per axis of each grid.
             channels: of each grid.
             periods: how often each repeats along an axis; any number from 1.
+            deviation: of the values at the start.
         """
         super().__init__()
         if not len(sides) == len(channels) == len(periods) > 0:
@@ -49,16 +51,16 @@ class DifEncoding(nn.Module):
             raise InputError(f"config: dif needs periods of at least 1, got {min(periods)}.")
         pairs = zip(sides, channels, strict=True)
         self._specs = [VoxelsSpec((side,) * n_dims, n_channels) for side, n_channels in pairs]
-        self._periods = [*periods]
+        self._periods, self._deviation = [*periods], deviation
         self.tables = nn.ParameterList(
             huge_pages_empty((spec.n_vertices, spec.n_channels)) for spec in self._specs
         )
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
-        """Standard normal, as GNF's."""
+        """Normal; GNF's deviation is 1."""
         for table in self.tables:
-            table.normal_(0, 1, generator=generator)
+            table.normal_(0, self._deviation, generator=generator)
 
     @property
     def n_output(self) -> int:

@@ -26,13 +26,37 @@ def upgraded(
     architecture; precision became a choice.
     2 to 3: what makes colours became a head; modulation, bits of weights and further sizes of
     `hash` and `mlp` became choices.
+    3 to 4: `fourier` counts cycles as published, `siren` has a shape of its first matrix,
+    torch's biases of `finer` are None, so that 0 means none, and DiF's grids have a deviation.
     """
     if version < 2 and header["kind"] == "radiance":
         header = {**header, "config": _with_architecture(header["config"])}
         tensors = {_renamed(name): tensor for name, tensor in tensors.items()}
     if version < 3:
         header = {**header, "config": _with_choices(header["kind"], header["config"])}
+    if version < 4:
+        header = {**header, "config": _with_frequencies(header["config"])}
     return header, tensors
+
+
+def _with_frequencies(config: dict[str, Any]) -> dict[str, Any]:
+    architecture = config.get("architecture")
+    if not isinstance(architecture, dict):
+        return config
+    name, new = architecture.get("name"), dict(architecture)
+    if name == "fourier" and isinstance(new.get("sigma"), int | float):
+        new["sigma"] /= 2
+    elif name == "siren":
+        new["beta"] = 1.0
+    elif name == "rbf" and _is_dif(new.get("encoding")):
+        new["encoding"] = {**new["encoding"], "deviation": 1.0}
+    elif name == "finer" and new.get("first_bias") == 0:
+        new["first_bias"] = None
+    return {**config, "architecture": new}
+
+
+def _is_dif(encoding: object) -> bool:
+    return isinstance(encoding, dict) and encoding.get("kind") == "dif"
 
 
 def _with_architecture(config: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class Plan:
         resume: go on from the checkpoint beside `path`.
         save_every: trained seconds between checkpoints.
         thumbnail: makes the file's picture when the run is over.
+        spent: of the budget before the first step, seconds.
     """
 
     path: Path | None
@@ -80,6 +81,7 @@ class Plan:
     resume: bool
     save_every: float
     thumbnail: Callable[[], Tensor]
+    spent: float = 0.0
 
 
 class MeasuredReport(Report, Protocol):
@@ -105,7 +107,7 @@ def run_plan(
         InputError: there is no checkpoint to resume, or it does not fit.
         TrainingError: the loss or a parameter became non-finite; the last good file is kept.
     """
-    path, about, trained = plan.path, plan.about, 0.0
+    path, about, trained = plan.path, plan.about, plan.spent
     history: list[list[float]] = []
     if plan.resume:
         checkpoint = _existing_checkpoint(path)

@@ -57,7 +57,7 @@ def test_the_start_from_data_fits_features_of_any_scale(scale, options):
     before = (layer(features * scale) - waves(features)).square().mean()
     layer.start_from(features * scale, waves(features), generator())
     after = (layer(features * scale) - waves(features)).square().mean()
-    assert after < 0.004
+    assert after < 0.008
     assert after < before / 50
 
 

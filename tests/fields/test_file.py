@@ -24,9 +24,10 @@ from neural_fields.fields import (
     write_field_file,
 )
 from neural_fields.fields.load import field_tensors, load, save
+from neural_fields.fields.upgrade import upgraded
 
 FILES = Path(__file__).parents[1] / "files"
-STORED = FILES / "radiance_v3.nf"
+STORED = FILES / "radiance_v4.nf"
 PACKAGE = Path(nf.__file__).parent
 GOOD = STORED.read_bytes()
 BAD = bad_files(GOOD)
@@ -229,3 +230,22 @@ def test_files_of_format_2_open(name, kind, tmp_path):
     assert again.config == field.config
     for key, value in field.state_dict().items():
         assert torch.equal(again.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("fourier", {"sigma": 10.0}, {"sigma": 5.0}),
+        ("siren", {"first_omega": 60.0}, {"first_omega": 60.0, "beta": 1.0}),
+        ("finer", {"first_bias": 0.0}, {"first_bias": None}),
+        ("finer", {"first_bias": 0.5}, {"first_bias": 0.5}),
+        ("rbf", {"encoding": {"kind": "hash"}}, {"encoding": {"kind": "hash"}}),
+        ("rbf", {"encoding": {"kind": "dif"}}, {"encoding": {"kind": "dif", "deviation": 1.0}}),
+    ],
+)
+def test_frequencies_of_version_3_mean_what_they_meant(name, old, new):
+    header = {"kind": "image", "config": {"architecture": {"name": name, **old}}}
+    made, _ = upgraded(3, header, {})
+    assert made["config"]["architecture"] == {"name": name, **new}
+    kept, _ = upgraded(4, header, {})
+    assert kept == header
