@@ -25,8 +25,8 @@ from neural_fields.fields.file import write_atomically
 from neural_fields.fields.load import Field
 from neural_fields.fields.radiance import Corner
 from neural_fields.rendering.marching import MARGIN, Lattice, Values, marching_cubes
+from neural_fields.training.evaluate_sdf import SLOPE
 
-SLOPE = 2.0  # of a fitted distance, at most, over the length of some cells
 FINEST = 2048  # cells along the longest side
 MIN_VOLUME = 1e-3  # of the largest part's: smaller ones of a density are floaters
 _CHUNK = 1 << 17

@@ -42,12 +42,17 @@ def field_mesh(field: SdfField, resolution: int = RESOLUTION) -> Mesh:
     return mesh_of(vertices, faces, "the field's mesh")
 
 
-def iou(field: SdfField, data: Mesh, n: int = IOU_POINTS) -> float:
-    """Intersection over union of the insides, at uniform points of the mesh's tight box."""
+def iou(
+    field: SdfField, data: Mesh, n: int = IOU_POINTS, distances: Distances | None = None
+) -> float:
+    """Intersection over union of the insides, at uniform points of the mesh's tight box.
+
+    `distances` are the mesh's, where they are there already.
+    """
     generator = torch.Generator().manual_seed(_SEED)
     low, high = data.box
     positions = low + torch.rand(n, 3, generator=generator, dtype=torch.float64) * (high - low)
-    inside = Distances(data).inside(positions)
+    inside = (distances or Distances(data)).inside(positions)
     found = distances_at(field, positions) < 0
     union = int((inside | found).sum())
     return int((inside & found).sum()) / union if union else 1.0
@@ -66,14 +71,20 @@ class SurfaceScores(NamedTuple):
     f_score: float
 
 
-def compare_surfaces(found: Mesh, truth: Mesh, n: int = SURFACE_POINTS) -> SurfaceScores:
-    """Score one surface against another by `n` uniform points of either."""
+def compare_surfaces(
+    found: Mesh, truth: Mesh, n: int = SURFACE_POINTS, distances: Distances | None = None
+) -> SurfaceScores:
+    """Score one surface against another by `n` uniform points of either.
+
+    `distances` are the second one's, where they are there already.
+    """
     generator = torch.Generator().manual_seed(_SEED)
     diagonal = float((truth.box[1] - truth.box[0]).norm())
     means, angles, shares = [], [], []
-    for one, other in ((found, truth), (truth, found)):
+    pairs = ((found, truth, distances or Distances(truth)), (truth, found, Distances(found)))
+    for one, other, of_other in pairs:
         positions, face = one.surface(n, generator)
-        distance, nearest = Distances(other).nearest(positions)
+        distance, nearest = of_other.nearest(positions)
         cosine = (one.normals[face] * other.normals[nearest]).sum(1).clamp(-1, 1)
         means.append(float(distance.mean()) / diagonal)
         angles.append(math.degrees(float(cosine.acos().mean())))
@@ -96,9 +107,10 @@ def evaluate_sdf(field: SdfField, data: Mesh, resolution: int = RESOLUTION) -> d
         `SurfaceScores`. Of a field without a surface all but iou are NaN.
     """
     began = time.perf_counter()
-    share = iou(field, data)
+    truth = Distances(data)
+    share = iou(field, data, distances=truth)
     try:
-        scores = compare_surfaces(field_mesh(field, resolution), data)
+        scores = compare_surfaces(field_mesh(field, resolution), data, distances=truth)
     except InputError:
         scores = SurfaceScores(math.nan, math.nan, math.nan)
     return {
@@ -107,7 +119,7 @@ def evaluate_sdf(field: SdfField, data: Mesh, resolution: int = RESOLUTION) -> d
         "n_points": IOU_POINTS,
         "seconds": time.perf_counter() - began,
         "protocol": {
-            "sign": Distances(data).sign,
+            "sign": truth.sign,
             "iou_points": IOU_POINTS,
             "surface_points": SURFACE_POINTS,
             "f_threshold": F_THRESHOLD,

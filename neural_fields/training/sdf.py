@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor
 from neural_fields.data.distance import Distances
 from neural_fields.data.mesh import Mesh
 from neural_fields.fields import SdfConfig, SdfField
-from neural_fields.fields.quantize import quantized
-from neural_fields.training.state import TrainState, grid_shares, stream_seed
+from neural_fields.training.state import stream_seed
+from neural_fields.training.values import ValueTrainer
 
 NEAREST, FARTHEST = 2e-3, 5e-2  # units: deviations of points beside the surface, log-uniform
 
@@ -46,20 +45,6 @@ class SdfOptions:
     final_rate: float = 0.02
     l2: float = 1e-6
     eikonal: float = 0.0
-
-
-@dataclass(frozen=True)
-class SdfStep:
-    """What one step did: mean loss, mean squared error in units, points."""
-
-    loss: float
-    mse: float
-    n_samples: int
-
-    @property
-    def n_rays(self) -> int:
-        """Points, under the name that all reports share."""
-        return self.n_samples
 
 
 class Pool:
@@ -114,50 +99,26 @@ def morton_order(cube: Tensor) -> Tensor:
     return code.argsort(stable=True)
 
 
-class SdfTrainer:
-    """One run. Every random choice is a function of (seed, step), so it can stop and go on."""
+class SdfTrainer(ValueTrainer[SdfField]):
+    """One run of a signed distance field."""
 
     def __init__(self, config: SdfConfig, data: Mesh, options: SdfOptions, seed: int = 0) -> None:
-        self.data, self.options, self.seed = data, options, seed
-        self.field = SdfField(config, seed)
-        self.pool = Pool(data, self.field, options.pool, seed)
-        self.state = TrainState(
-            self.field,
-            shares={
-                **grid_shares(self.field.trunk, options.grid_rate / options.learning_rate),
-                "modulation.grid": options.modulation_share,
-            },
-            l2=options.l2,
-            sparse=options.eikonal == 0,
-        )
-        self.step_number = 0
-        self.n_samples = 0  # over the whole run
+        field = SdfField(config, seed)
+        self.pool = Pool(data, field, options.pool, seed)
+        super().__init__(field, options, seed, sparse=options.eikonal == 0)
+        self.data, self.options = data, options
 
-    def step(self, progress: float) -> SdfStep:
-        """One update of all parameters; `progress` in [0, 1] sets the learning rate."""
-        options = self.options
-        positions, target = self._draw(self.step_number)
-        self.state.start(
-            self.field.trunk, self.seed, self.step_number, lambda _: (positions, target[:, None])
-        )
-        with quantized(self.field, self.field.config.weight_bits):
-            loss, mse = self._loss(positions, target)
-            value = float(loss.detach())
-            if math.isfinite(value):
-                self.state.backward(loss)
-        self.step_number += 1
-        if math.isfinite(value):
-            self.state.step(options.learning_rate * options.final_rate**progress, self.step_number)
-            self.n_samples += len(target)
-        return SdfStep(value, mse, len(target))
-
-    def _draw(self, step: int) -> tuple[Tensor, Tensor]:
+    def _draw(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Positions [n, 3] in the cube and distances [n] in units."""
         n = self.options.batch_points
         surface, near = (round(share * n) for share in (self.options.surface, self.options.near))
-        return self.pool.draw((surface, near, n - surface - near), stream_seed(self.seed, step))
+        return self.pool.draw((surface, near, n - surface - near), seed)
+
+    def _shown(self, positions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return positions, target[:, None]
 
     def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, float]:
-        """The loss and the mean squared error in units."""
+        """The mean absolute error and the eikonal term."""
         options = self.options
         eikonal = options.eikonal > 0
         positions.requires_grad_(eikonal)
@@ -170,25 +131,8 @@ class SdfTrainer:
             loss = loss + options.eikonal * (length - 1).square().mean()
         return loss, float(error.detach().square().mean())
 
-    def check_finite(self) -> None:
-        """Raise TrainingError naming the first parameter that holds NaN or infinity."""
-        self.state.check_finite(self.step_number)
-
     def averaged_field(self) -> SdfField:
         """A copy of the field with the averaged weights."""
         field = SdfField(self.field.config, seed=None)
         self.state.average_into(field)
         return field
-
-    def checkpoint_tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint needs besides the averaged field."""
-        return self.state.checkpoint_tensors()
-
-    def checkpoint_state(self) -> dict[str, int]:
-        """The numbers that go with `checkpoint_tensors`."""
-        return {"step": self.step_number, "n_samples": self.n_samples}
-
-    def restore(self, tensors: dict[str, Tensor], state: dict[str, int]) -> None:
-        """Go on from a checkpoint of the same configuration."""
-        self.state.restore(tensors)
-        self.step_number, self.n_samples = state["step"], state["n_samples"]
