@@ -49,7 +49,7 @@ def fresh(
         search: quick goes by golden sections at as few samples as it needs; all looks at every
             candidate at all samples.
         bins: cycles per side that are looked at; by default 64 of siren and 128 of others, half of
-            that for scenes, and fewer for meshes.
+            that for scenes, 20 for meshes.
         seeds: starts of the field per candidate.
         candidates: values to look at instead of the architecture's, ascending.
         both_quadrants: also count waves that run the other way, which the paper leaves out.

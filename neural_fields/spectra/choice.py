@@ -32,11 +32,13 @@ class Signal(Protocol):
 
     Attributes:
         name: in words.
-        bins_share: of a parameter's bins that are looked at.
     """
 
     name: str
-    bins_share: float
+
+    def bins(self, wanted: int) -> int:
+        """How many bins are looked at where a parameter wants so many of pictures."""
+        ...
 
     def side(self, n_points: int | None) -> int:
         """Samples along a side where at most `n_points` are wanted, None: all there are."""
@@ -169,7 +171,7 @@ def choose(
     rising = all(a < b for a, b in itertools.pairwise(values))  # false for NaN
     if len(values) < 2 or not rising:
         raise InputError(f"candidates: needs two or more ascending numbers, got {values}.")
-    bins = n_bins or max(1, round(spectral.n_bins * signal.bins_share))
+    bins = n_bins or signal.bins(spectral.n_bins)
     spectra = _Spectra(
         signal, architecture, spectral, search, bins, both_quadrants, on_progress or _ignored
     )

@@ -136,7 +136,7 @@ def test_steps_repeat_and_resume_bit_for_bit(field, tmp_path):
 def test_the_eikonal_term_brings_slopes_to_one(tmp_path):
     shape = ball(subdivisions=3)
     errors = []
-    for weight in ({}, {"eikonal": 0.1}):
+    for weight in ({}, {"eikonal": 0.02}):
         run = nf.fit.sdf(shape, field=Rbf(GRID), steps=200, options={**SMALL, **weight})
         low, high = torch.tensor(run.field.config.box)
         positions = low + torch.rand(4000, 3) * (high - low)
