@@ -51,7 +51,7 @@ def default_seconds(
 
     Example:
         >>> default_seconds("image"), default_seconds("image", "siren")
-        (20.0, 120.0)
+        (20.0, 180.0)
     """
     chosen = chosen_field(field)
     made = chosen.architecture if isinstance(chosen, TcnnConfig) else chosen

@@ -69,7 +69,7 @@ def draw_beta(n: int, beta: float, generator: torch.Generator) -> Tensor:
 def deep_rates(kind: Kind, network: float) -> Rates:
     """Of networks whose every step is a few hundred matrix products: small batches, more time."""
     if kind == "image":
-        return Rates(network, network, final=0.05, batch=1 << 12, seconds=120.0)
+        return Rates(network, network, final=0.05, batch=1 << 12, seconds=180.0)
     return Rates(network, network, final=0.05, batch=1 << 13)
 
 

@@ -142,7 +142,7 @@ def fit_image(
 ) -> int:
     """Fit an image field to a picture: PNG, JPEG, EXR, HDR, TIFF, 8 or 16 bits or floats.
 
-    With neither --seconds nor --steps it trains for 20 seconds, deep networks for 120. Options:
+    With neither --seconds nor --steps it trains for 20 seconds, deep networks for 180. Options:
     defaults, then the preset, then --config, then flags.
 
     Args:

@@ -13,6 +13,7 @@ from torch import Tensor
 from neural_fields.architectures import Architecture, Spectral
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.spectra.search import (
+    QUICK_SEEDS,
     SEEDS,
     Distance,
     Distances,
@@ -38,6 +39,10 @@ class Signal(Protocol):
 
     def bins(self, wanted: int) -> int:
         """How many bins are looked at where a parameter wants so many of pictures."""
+        ...
+
+    def enough(self, n_bins: int) -> int:
+        """Samples along a side that tell candidates apart by so many bins."""
         ...
 
     def side(self, n_points: int | None) -> int:
@@ -136,7 +141,7 @@ def choose(
         architecture: whose parameter it is; its own value is the default.
         parameter: its path; None: the architecture's first.
         search: `all` measures every candidate at all samples of the signal; `quick` goes by golden
-            sections at as few samples as the bins need.
+            sections at as few samples as tell candidates apart.
         n_bins: cycles per side that are looked at; None: the parameter's.
         n_seeds: starts of the field per candidate, the same for all.
         both_quadrants: see `spectrum`.
@@ -179,7 +184,8 @@ def choose(
     find = nearest_of_all if search == "all" else nearest_by_sections
     best = find(distances, values, n_seeds)
     step = Step(values, spectral.lowest, spectral.highest, spectral.whole)
-    best, at_edge = extended(distances, values, best, n_seeds, step)
+    few = min(n_seeds, QUICK_SEEDS) if search == "quick" else n_seeds
+    best, at_edge = extended(distances, values, best, few, step)
     value, reason = _decided(distances, best, at_edge, spectral.default, n_seeds)
     return Choice(
         architecture=spectra.with_value(value),
@@ -224,7 +230,7 @@ def _decided(
     usual, found = distances.at(default, n_seeds), distances.at(best, n_seeds)
     if best == default:
         return default, "the default is the nearest"
-    gains = [a - b for a, b in zip(usual.by_seed, found.by_seed, strict=False)]
+    gains = [a - b for a, b in zip(usual.by_seed, found.by_seed, strict=True)]
     gain, error = sum(gains) / len(gains), standard_error(gains)
     if gain <= error:
         return default, (
@@ -249,8 +255,7 @@ class _Spectra:
         on_progress: Callable[[int], None],
     ) -> None:
         self._signal, self._architecture, self._spectral = signal, architecture, spectral
-        # The smallest side whose bins end below half of it.
-        self._n_points = 2 * n_bins + 2 if search == "quick" else None
+        self._n_points = signal.enough(n_bins) if search == "quick" else None
         self.side = signal.side(self._n_points)
         self.n_bins = largest_bin(n_bins, self.side)
         if self.n_bins < 2:

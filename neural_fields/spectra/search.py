@@ -53,16 +53,16 @@ class Distances:
         self._found: dict[float | None, list[float]] = {}
 
     def at(self, value: float | None, n_seeds: int) -> Distance:
-        """Of a value, by at least as many seeds."""
+        """Of a value, by the first seeds."""
         found = self._found.setdefault(value, [])
         for seed in range(len(found), n_seeds):
             found.append(self._measure(value, seed))
-        return Distance(value, tuple(found))
+        return Distance(value, tuple(found[:n_seeds]))
 
     def all(self) -> tuple[Distance, ...]:
         """Of all values that were looked at, ascending, one that is no number first."""
         ordered = sorted(self._found, key=lambda v: -math.inf if v is None else v)
-        return tuple(self.at(value, 1) for value in ordered)
+        return tuple(Distance(value, tuple(self._found[value])) for value in ordered)
 
 
 def nearest_of_all(distances: Distances, values: Sequence[float], n_seeds: int) -> float:

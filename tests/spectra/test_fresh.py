@@ -144,7 +144,7 @@ def test_choices_repeat_whatever_the_order_and_threads():
     found = [{d.value: d.by_seed for d in one.distances} for one in (pair, three)]
     assert found[0][40.0] == found[1][40.0]
     assert first.n_bins == 64
-    assert first.side == 130
+    assert first.side == 140
     record = first.to_dict()
     assert record["parameter"] == "first_omega"
     assert [entry["seeds"] for entry in record["candidates"]].count(10) >= 2
