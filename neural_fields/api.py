@@ -9,27 +9,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neural_fields.data.clip import CLIP_SUFFIXES, load_frames
+from neural_fields.architectures import Architecture
+from neural_fields.data.clip import load_frames
 from neural_fields.data.dataset import Dataset, load_dataset
-from neural_fields.data.mesh import MESH_SUFFIXES, Mesh, load_mesh
+from neural_fields.data.kind import data_kind
+from neural_fields.data.mesh import Mesh, load_mesh
 from neural_fields.data.picture import Picture, load_picture
 from neural_fields.errors import InputError
 from neural_fields.exporters import MeshReport, export_mesh
 from neural_fields.exporters.frame import Frame
 from neural_fields.exporters.mesh_file import checked_output
-from neural_fields.fields import ImageField, RadianceField, SdfField, read_field_file
+from neural_fields.fields import (
+    ImageConfig,
+    ImageField,
+    RadianceConfig,
+    RadianceField,
+    SdfConfig,
+    SdfField,
+    read_field_file,
+)
 from neural_fields.fields.load import Field, build_field, load, save
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.surface import render_surface
 from neural_fields.rendering.volume import Mode, Rendered, normals, over, render_view
 from neural_fields.spectra.choice import Choice, Search, Signal, choose
 from neural_fields.spectra.search import SEEDS
-from neural_fields.spectra.signals import PictureSignal, ShapeSignal, ViewsSignal
+from neural_fields.spectra.signals import signal_of
 from neural_fields.training.evaluate import evaluate as evaluate_field
 from neural_fields.training.evaluate import evaluate_image
 from neural_fields.training.evaluate_sdf import evaluate_sdf
 from neural_fields.training.presets import (
-    Config,
     image_setup,
     radiance_setup,
     sdf_setup,
@@ -240,10 +249,10 @@ def fresh(
         >>> fresh("photo.png", "siren").value  # doctest: +SKIP
         120.0
     """
-    found, config = _signal(signal, chosen_field(field), preset, modulate, downscale)
+    found, architecture = _signal(signal, chosen_field(field), preset, modulate, downscale)
     return choose(
         found,
-        config.architecture,
+        architecture,
         parameter=parameter,
         search=search,
         n_bins=n_bins,
@@ -260,32 +269,32 @@ def _signal(
     preset: str,
     modulate: str,
     downscale: int,
-) -> tuple[Signal, Any]:
-    """What is measured, and the configuration of the field that would be fitted to it."""
+) -> tuple[Signal, Architecture]:
+    """What is measured, and the architecture of the field that would be fitted to it."""
+    data: Picture | Mesh | Dataset | list[Picture]
+    data = _loaded(signal, downscale) if isinstance(signal, str | os.PathLike) else signal
+    n_cameras = 0
+    config: RadianceConfig | SdfConfig | ImageConfig
+    if isinstance(data, Dataset):
+        config, n_cameras = radiance_setup(data, field, preset)[0], len(data)
+    elif isinstance(data, Mesh):
+        config = sdf_setup(data, field, preset)[0]
+    else:
+        picture = data[0] if isinstance(data, list) else data
+        config = image_setup(picture, field, preset)[0]
+    config = with_choices(config, "float32", modulate, 32, n_cameras)
+    return signal_of(data, config), config.architecture
 
-    def chosen(config: Config, n_cameras: int = 0) -> Config:
-        return with_choices(config, "float32", modulate, 32, n_cameras)
 
-    if isinstance(signal, str | os.PathLike):
-        suffix = os.path.splitext(signal)[1].lower()
-        if os.path.isdir(signal) or suffix == ".json":
-            signal = load_dataset(signal, "train", downscale)
-        elif suffix in MESH_SUFFIXES:
-            signal = load_mesh(signal)
-        elif suffix in CLIP_SUFFIXES:
-            frames = load_frames(signal, _FRAMES)
-            config = chosen(image_setup(frames[0], field, preset)[0])
-            return PictureSignal(frames, config), config
-        else:
-            signal = load_picture(signal, downscale)
-    if isinstance(signal, Dataset):
-        views = chosen(radiance_setup(signal, field, preset)[0], len(signal))
-        return ViewsSignal(signal, views), views
-    if isinstance(signal, Mesh):
-        shape = chosen(sdf_setup(signal, field, preset)[0])
-        return ShapeSignal(signal, shape), shape
-    picture = chosen(image_setup(signal, field, preset)[0])
-    return PictureSignal([signal], picture), picture
+def _loaded(
+    path: str | os.PathLike[str], downscale: int
+) -> Picture | Mesh | Dataset | list[Picture]:
+    kind = data_kind(path)
+    if kind == "nerf":
+        return load_dataset(path, "train", downscale)
+    if kind == "sdf":
+        return load_mesh(path)
+    return load_frames(path, _FRAMES) if kind == "video" else load_picture(path, downscale)
 
 
 def load_for(

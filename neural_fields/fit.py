@@ -21,8 +21,8 @@ from neural_fields.fields import read_field_file
 from neural_fields.rendering.image import render_image
 from neural_fields.rendering.surface import around, render_surface
 from neural_fields.rendering.volume import over, render_view
-from neural_fields.spectra.choice import Signal, choose
-from neural_fields.spectra.signals import PictureSignal, ShapeSignal, ViewsSignal
+from neural_fields.spectra.choice import choose
+from neural_fields.spectra.signals import signal_of
 from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import Description, checkpoint_path
 from neural_fields.training.image import ImageTrainer
@@ -123,11 +123,8 @@ def nerf(
         data = load_dataset(data, "train", downscale, background)
     config, training = radiance_setup(data, chosen, preset)
     config = with_choices(config, precision, modulate, bits, len(data))
-    config, record, spent = _frequencies(
-        config, fresh, path if resume else None, budget, ViewsSignal(data, config)
-    )
-    if record and on_choice is not None:
-        on_choice(record["fresh"])
+    begun = path if resume else None
+    config, record, spent = _frequencies(config, data, fresh, begun, budget, on_choice)
     trainer = NerfTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene=_scene(data, trainer),
@@ -200,11 +197,8 @@ def image(
         data = load_picture(data, downscale)
     config, training = image_setup(data, chosen, preset)
     config = with_choices(config, precision, modulate, bits)
-    config, record, spent = _frequencies(
-        config, fresh, path if resume else None, budget, PictureSignal([data], config)
-    )
-    if record and on_choice is not None:
-        on_choice(record["fresh"])
+    begun = path if resume else None
+    config, record, spent = _frequencies(config, data, fresh, begun, budget, on_choice)
     trainer = ImageTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene={},
@@ -280,11 +274,8 @@ def sdf(
     config = with_choices(config, precision, modulate, bits)
     if on_load is not None:
         on_load(data)
-    config, record, spent = _frequencies(
-        config, fresh, path if resume else None, budget, ShapeSignal(data, config)
-    )
-    if record and on_choice is not None:
-        on_choice(record["fresh"])
+    begun = path if resume else None
+    config, record, spent = _frequencies(config, data, fresh, begun, budget, on_choice)
     trainer = SdfTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene={"box": config.box, "unit": trainer.field.unit},
@@ -318,7 +309,12 @@ def _budget(
 
 
 def _frequencies(
-    config: Config, fresh: bool, resumed: Path | None, budget: Budget, signal: Signal
+    config: Config,
+    data: Picture | Dataset | Mesh,
+    fresh: bool,
+    begun: Path | None,
+    budget: Budget,
+    on_choice: Callable[[dict[str, Any]], None] | None,
 ) -> tuple[Config, dict[str, Any], float]:
     """The configuration with what FreSh chose, what files say of it, and the seconds it took.
 
@@ -326,21 +322,23 @@ def _frequencies(
     """
     if not fresh:
         return config, {}, 0.0
-    if resumed is not None:
-        content = read_field_file(checkpoint_path(resumed))
+    if begun is not None:
+        content = read_field_file(checkpoint_path(begun))
         record = content.provenance.get("fresh")
         if record is None:
-            raise InputError(f"--fresh: {resumed} was begun without it; leave it out to go on.")
-        architecture = architectures.from_dict(content.config["architecture"])
-        return replace(config, architecture=architecture), {"fresh": record}, 0.0
-    choice = choose(signal, config.architecture)
-    if budget.seconds is not None and choice.seconds >= budget.seconds:
-        raise InputError(
-            f"--fresh: choosing took {choice.seconds:.1f} s of --seconds {budget.seconds:g}, which "
-            "leaves none for training; give more."
-        )
-    chosen = replace(config, architecture=choice.architecture)
-    return chosen, {"fresh": choice.to_dict()}, choice.seconds
+            raise InputError(f"--fresh: {begun} was begun without it; leave it out to go on.")
+        architecture, spent = architectures.from_dict(content.config["architecture"]), 0.0
+    else:
+        choice = choose(signal_of(data, config), config.architecture)
+        record, architecture, spent = choice.to_dict(), choice.architecture, choice.seconds
+        if budget.seconds is not None and spent >= budget.seconds:
+            raise InputError(
+                f"--fresh: choosing took {spent:.1f} s of --seconds {budget.seconds:g}, which "
+                "leaves none for training; give more."
+            )
+    if on_choice is not None:
+        on_choice(record)
+    return replace(config, architecture=architecture), {"fresh": record}, spent
 
 
 def _check_numbers(seed: int, save_every: float) -> None:

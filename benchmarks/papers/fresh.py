@@ -26,12 +26,15 @@ from neural_fields.architectures.siren import Siren
 from neural_fields.benchmarks.papers.rows import Rows, markdown
 from neural_fields.data.picture import Picture, load_picture
 from neural_fields.fields import ImageField
-from neural_fields.spectra import Choice, choose
+from neural_fields.spectra import Choice, choose, spectrum, wasserstein
 from neural_fields.spectra.choice import Search
 from neural_fields.spectra.signals import PictureSignal
 from neural_fields.training.evaluate import evaluate_image
 from neural_fields.training.presets import image_setup
 
+# Whether training brings a spectrum to the signal's that did not start there.
+DRIFT: dict[str, tuple[float, ...]] = {"siren": (30, 150), "hash": (256, 2048)}
+DRIFT_STEPS, BINS = (0, 10, 30, 100, 300), 64
 KODAK = ["kodim01", "kodim05", "kodim08", "kodim13", "kodim19", "kodim23"]
 STEPS, BATCH = 500, 8192
 SWEEPS: dict[str, tuple[float | None, ...]] = {
@@ -104,42 +107,61 @@ class Comparison:
         make = partial(chosen, self._picture, self._architecture, way)
         return self._rows.get(f"{self._key} chosen {way}", make)
 
-    def line(self) -> dict[str, float]:
-        """PSNR with the default, with each way's choice and with the best of the sweep."""
-        sweep = {value: self.psnr(value) for value in self._sweep}
-        best = max(sweep, key=lambda value: sweep[value])
-        found = {way: self.choice(way)["value"] for way in WAYS}
-        return {
-            "default": self.psnr(self._default),
-            "best": sweep[best],
-            "best at": -1.0 if best is None else best,
-            **{f"{way} at": -1.0 if value is None else value for way, value in found.items()},
-            **{way: self.psnr(value) for way, value in found.items()},
-            "seconds": self.choice("quick")["seconds"],
-        }
+    def best(self) -> float | None:
+        """The value of the sweep with the highest PSNR."""
+        return max(self._sweep, key=self.psnr)
+
+    def default(self) -> float | None:
+        """The value without a choice."""
+        return self._default
+
+    def distance(self, value: float, steps: int) -> float:
+        """From the field after so many steps to the picture, in bins."""
+        architecture = self._architecture.with_value(self._path, value)
+        make = partial(drifted, self._picture, architecture, steps)
+        return float(self._rows.get(f"{self._key} {value:g} after {steps}", make)["distance"])
+
+
+def drifted(picture: Picture, architecture: Architecture, steps: int) -> dict[str, float]:
+    """How far a field's spectrum is from the picture's after some training."""
+    options = {"batch_pixels": BATCH}
+    run = fit.image(picture, field=architecture, steps=max(steps, 1), options=options)
+    signal = PictureSignal([picture], image_setup(picture, architecture)[0])
+    if steps:
+        values = signal.of(cast(ImageField, run.field), None)
+    else:
+        values = signal.untrained(architecture, 0, architecture.spectral()[0].gain, None)
+    found = (spectrum(of, BINS) for of in (values, signal.target(0, None)))
+    return {"distance": wasserstein(*found)}
 
 
 def table(pictures: dict[str, Callable[[], Picture]], rows: Rows, field: str) -> str:
-    """One architecture on all pictures, and the means."""
-    lines, found = [], []
+    """PSNR with the default, with the best of the sweep and with each way's choice, and means."""
+    lines, all_psnr = [], []
     for name, load in pictures.items():
-        line = Comparison(rows, name, field, load()).line()
-        found.append(line)
-        lines.append([name, *_cells(line)])
-    mean = {key: sum(line[key] for line in found) / len(found) for key in found[0]}
-    psnr = [f"{mean[key]:.2f}" for key in ("default", "best")]
-    blank = [f"{mean[way]:.2f}" for way in WAYS]
-    lines.append(["mean", *psnr, *blank, f"{mean['seconds']:.1f}"])
-    header = [field, "default", "best of the sweep", *WAYS, "seconds of quick"]
-    return markdown(header, lines)
+        of = Comparison(rows, name, field, load())
+        values = [of.default(), of.best(), *(of.choice(way)["value"] for way in WAYS)]
+        psnr = [of.psnr(value) for value in values]
+        all_psnr.append(psnr)
+        cells = [
+            f"{found:.2f} ({'default' if value is None else f'{value:g}'})"
+            for found, value in zip(psnr, values, strict=True)
+        ]
+        lines.append([name, *cells, f"{of.choice('quick')['seconds']:.1f}"])
+    means = [f"{sum(column) / len(column):.2f}" for column in zip(*all_psnr, strict=True)]
+    lines.append(["mean", *means, ""])
+    return markdown([field, "default", "best of the sweep", *WAYS, "seconds of quick"], lines)
 
 
-def _cells(line: dict[str, float]) -> list[str]:
-    def at(key: str) -> str:
-        value = line[f"{key} at"]
-        return f"{line[key]:.2f} ({'default' if value < 0 else f'{value:g}'})"
-
-    return [f"{line['default']:.2f}", at("best"), *map(at, WAYS), f"{line['seconds']:.1f}"]
+def drift_table(picture: Picture, rows: Rows, name: str) -> str:
+    """Distances to the picture while fields are trained: who learns the spectrum, who keeps his."""
+    lines = []
+    for field, values in DRIFT.items():
+        of = Comparison(rows, name, field, picture)
+        for value in values:
+            cells = [f"{of.distance(value, steps):.2f}" for steps in DRIFT_STEPS]
+            lines.append([f"{field} {value:g}", *cells])
+    return markdown([name, *(f"{steps} steps" for steps in DRIFT_STEPS)], lines)
 
 
 def _pictures(root: Path, names: Sequence[str]) -> dict[str, Callable[[], Picture]]:
@@ -157,11 +179,16 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file of the rows")
     parser.add_argument("--fields", nargs="*", default=[*SWEEPS], choices=[*SWEEPS])
     parser.add_argument("--images", nargs="*", default=[*KODAK, "bunny"])
+    parser.add_argument("--drift", action="store_true", help="spectra while the first image trains")
     options = parser.parse_args()
     if options.data is None:
         parser.error("needs --data or NF_DATA")
     rows = Rows(options.output)
     pictures = _pictures(Path(options.data), options.images)
+    if options.drift:
+        name = options.images[0]
+        print(f"\n{drift_table(pictures[name](), rows, name)}", flush=True)
+        return
     for field in options.fields:
         print(f"\n{table(pictures, rows, field)}", flush=True)
 

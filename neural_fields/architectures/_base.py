@@ -65,6 +65,7 @@ class Spectral(NamedTuple):
         lowest: no smaller value is tried when candidates are added.
         highest: no larger one.
         whole: whether values are whole numbers.
+        caution: what is known against the choice, said with it.
     """
 
     path: str
@@ -75,6 +76,7 @@ class Spectral(NamedTuple):
     lowest: float = 0.0
     highest: float = math.inf
     whole: bool = False
+    caution: str = ""
 
 
 def octave_candidates(first: int, last: int) -> tuple[float, ...]:

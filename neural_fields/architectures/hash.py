@@ -134,7 +134,15 @@ def grid_spectral(path: str, finest: int | None, base: int) -> tuple[Spectral, .
         return ()
     candidates = tuple(n for n in octave_candidates(32, 2048) if n > base)
     spectral = Spectral(
-        path, finest, candidates, gain=100.0, lowest=base + 1, highest=1 << 16, whole=True
+        path,
+        finest,
+        candidates,
+        gain=100.0,
+        lowest=base + 1,
+        highest=1 << 16,
+        whole=True,
+        caution="grids learn any frequencies from any start, and fits of less than the default "
+        "measured worse (docs/frequencies.md)",
     )
     return (spectral,)
 

@@ -57,7 +57,7 @@ def fresh(
         json: write the result as JSON to this file, or - for stdout.
     """
     from neural_fields import api
-    from neural_fields.data.clip import CLIP_SUFFIXES
+    from neural_fields.data.kind import data_kind
     from neural_fields.spectra.plot import checked_plot, plot
 
     path = output or Path(f"fresh-{signal.stem or 'signal'}-{Path(field).stem}.png")
@@ -85,17 +85,10 @@ def fresh(
     _say_choice(choice, json)
     plot(choice, path)
     say(f"wrote {path}", json)
-    if signal.suffix.lower() not in CLIP_SUFFIXES:
-        say(f"fit with it:  nf fit {_kind(signal)} {signal} --field {field} --fresh -o ...", json)
+    kind = data_kind(signal)
+    if kind != "video":
+        say(f"fit with it:  nf fit {kind} {signal} --field {field} --fresh -o ...", json)
     emit_json(json, {**choice.to_dict(), "output": str(path)})
-
-
-def _kind(signal: Path) -> str:
-    from neural_fields.data.mesh import MESH_SUFFIXES
-
-    if signal.is_dir() or signal.suffix == ".json":
-        return "nerf"
-    return "sdf" if signal.suffix.lower() in MESH_SUFFIXES else "image"
 
 
 def _say_choice(choice: Choice, json: str | None) -> None:

@@ -187,6 +187,8 @@ def choose(
     few = min(n_seeds, QUICK_SEEDS) if search == "quick" else n_seeds
     best, at_edge = extended(distances, values, best, few, step)
     value, reason = _decided(distances, best, at_edge, spectral.default, n_seeds)
+    if value != spectral.default and spectral.caution:
+        reason = f"{reason}; {spectral.caution}"
     return Choice(
         architecture=spectra.with_value(value),
         parameter=spectral.path,

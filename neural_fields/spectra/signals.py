@@ -24,6 +24,7 @@ from neural_fields.fields import (
     SdfField,
 )
 from neural_fields.fields.image import to_curve
+from neural_fields.spectra.choice import Signal
 from neural_fields.spectra.spectrum import MAX_SIDE
 from neural_fields.training.state import stream_seed
 
@@ -36,21 +37,16 @@ _STREAM = -3  # of the starts that are measured and of the views that are drawn
 _CHUNK = 1 << 16
 
 
-class PictureSignal:
-    """Pictures of one size; the field with seed s is compared with one of them, the same for all.
+class _Plane:
+    """Samples of pictures of one size: all pixels of those whose smaller side has at most 1024, or
+    as many as are wanted.
 
-    All pixels of one whose smaller side has at most 1024, or as many samples as are wanted.
     Deviation from FreSh's code, which resizes larger pictures: samples are pixels, so that picture
     and field alias alike.
     """
 
-    def __init__(self, pictures: Sequence[Picture], config: ImageConfig) -> None:
-        self.name = pictures[0].name
-        self._pictures, self._config = pictures, config
-
-    def bins(self, wanted: int) -> int:
-        """All of them."""
-        return wanted
+    def __init__(self, height: int, width: int) -> None:
+        self._height, self._width = height, width
 
     def enough(self, n_bins: int) -> int:
         """Twice the bins, or `ENOUGH`."""
@@ -58,16 +54,47 @@ class PictureSignal:
 
     def side(self, n_points: int | None) -> int:
         """At most the smaller side of the pictures."""
-        return min(self._config.width, self._config.height, MAX_SIDE, n_points or MAX_SIDE)
+        return min(self._width, self._height, MAX_SIDE, n_points or MAX_SIDE)
+
+    def _sampled(self, n_points: int | None) -> tuple[Tensor, Tensor]:
+        """Rows and columns."""
+        side = self.side(n_points)
+        if n_points is None and side == min(self._height, self._width):
+            return torch.arange(self._height), torch.arange(self._width)
+        share = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+        return (share * self._height).long(), (share * self._width).long()
+
+    def _positions(self, n_points: int | None) -> Tensor:
+        """Centres [n, 2] of the sampled pixels, (x, y), row by row."""
+        rows, columns = self._sampled(n_points)
+        y, x = torch.meshgrid(rows + 0.5, columns + 0.5, indexing="ij")
+        return torch.stack([x.reshape(-1), y.reshape(-1)], 1)
+
+    def _planes(self, values: Tensor, n_points: int | None) -> Tensor:
+        """Values [n, c] of those as [c, h, w]."""
+        rows, columns = self._sampled(n_points)
+        return values.T.reshape(-1, len(rows), len(columns))
+
+
+class PictureSignal(_Plane):
+    """Pictures of one size; the field with seed s is compared with one, the same for all."""
+
+    def __init__(self, pictures: Sequence[Picture], config: ImageConfig) -> None:
+        super().__init__(config.height, config.width)
+        self.name = pictures[0].name
+        self._pictures, self._config = pictures, config
+
+    def bins(self, wanted: int) -> int:
+        """All of them."""
+        return wanted
 
     def target(self, seed: int, n_points: int | None) -> Tensor:
         """What is fitted [c, h, w], at the sampled pixels."""
         picture = self._pictures[_drawn(len(self._pictures), seed)]
-        rows, columns = self._pixels(n_points)
-        index = rows[:, None] * self._config.width + columns
-        values = picture.at(index.reshape(-1))
+        rows, columns = self._sampled(n_points)
+        values = picture.at((rows[:, None] * self._width + columns).reshape(-1))
         values = values if picture.color_space == "srgb" else to_curve(values)
-        return values.T.reshape(-1, len(rows), len(columns))
+        return self._planes(values, n_points)
 
     def untrained(
         self, architecture: Architecture, seed: int, gain: float, n_points: int | None
@@ -76,16 +103,14 @@ class PictureSignal:
         config = replace(self._config, architecture=architecture)
         field = ImageField(config, stream_seed(seed, _STREAM))
         _enlarge(field, gain)
-        rows, columns = self._pixels(n_points)
-        y, x = torch.meshgrid(rows + 0.5, columns + 0.5, indexing="ij")
-        values = _in_chunks(field.encoded, torch.stack([x.reshape(-1), y.reshape(-1)], 1))
-        return values.T.reshape(-1, len(rows), len(columns))
+        return self.of(field, n_points)
 
-    def _pixels(self, n_points: int | None) -> tuple[Tensor, Tensor]:
-        return _pixels(self._config.height, self._config.width, self.side(n_points), n_points)
+    def of(self, field: ImageField, n_points: int | None) -> Tensor:
+        """The same of any field."""
+        return self._planes(_in_chunks(field.encoded, self._positions(n_points)), n_points)
 
 
-class ViewsSignal:
+class ViewsSignal(_Plane):
     """Photographs of a scene; the field with seed s is compared with one, the same for all.
 
     Of the field, which has no surface yet, colours without a direction at the cameras' distance
@@ -93,6 +118,7 @@ class ViewsSignal:
     """
 
     def __init__(self, data: Dataset, config: RadianceConfig) -> None:
+        super().__init__(data.cameras.height, data.cameras.width)
         self.name = "training views"
         self._data, self._config = data, config
 
@@ -100,18 +126,9 @@ class ViewsSignal:
         """Half of what pictures take, as FreSh's."""
         return max(1, wanted // 2)
 
-    def enough(self, n_bins: int) -> int:
-        """As of pictures."""
-        return max(2 * n_bins + 2, ENOUGH)
-
-    def side(self, n_points: int | None) -> int:
-        """At most the smaller side of the photographs."""
-        cameras = self._data.cameras
-        return min(cameras.width, cameras.height, MAX_SIDE, n_points or MAX_SIDE)
-
     def target(self, seed: int, n_points: int | None) -> Tensor:
         """Colours [3, h, w] over black, at the sampled pixels."""
-        rows, columns = self._pixels(n_points)
+        rows, columns = self._sampled(n_points)
         color, _ = self._data.image(_drawn(len(self._data), seed))
         return color[rows][:, columns].permute(2, 0, 1)
 
@@ -122,9 +139,7 @@ class ViewsSignal:
         config = replace(self._config, architecture=architecture)
         field = RadianceField(config, stream_seed(seed, _STREAM))
         _enlarge(field, gain)
-        rows, columns = self._pixels(n_points)
-        y, x = torch.meshgrid(rows + 0.5, columns + 0.5, indexing="ij")
-        pixels = torch.stack([x.reshape(-1), y.reshape(-1)], 1)
+        pixels = self._positions(n_points)
         view = torch.full((len(pixels),), _drawn(len(self._data), seed))
         origins, directions = self._data.cameras.rays(view, pixels)
         away = (origins - origins.new_tensor(field.center)).norm(dim=1, keepdim=True)
@@ -135,11 +150,7 @@ class ViewsSignal:
             return cast(Tensor, field.evaluate(Samples(part[:, :3], seen), ("color",)).color)
 
         places = torch.cat([origins + away * directions, directions], 1)
-        return _in_chunks(color, places).T.reshape(3, len(rows), len(columns))
-
-    def _pixels(self, n_points: int | None) -> tuple[Tensor, Tensor]:
-        cameras = self._data.cameras
-        return _pixels(cameras.height, cameras.width, self.side(n_points), n_points)
+        return self._planes(_in_chunks(color, places), n_points)
 
 
 class ShapeSignal:
@@ -195,12 +206,22 @@ class ShapeSignal:
         return torch.cartesian_prod(*(low + share[:, None] * (high - low)).T.unbind())
 
 
-def _pixels(height: int, width: int, side: int, n_points: int | None) -> tuple[Tensor, Tensor]:
-    """Rows and columns that are sampled: all where nothing else is wanted and they are not many."""
-    if n_points is None and side == min(height, width):
-        return torch.arange(height), torch.arange(width)
-    share = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    return (share * height).long(), (share * width).long()
+def signal_of(
+    data: Picture | Sequence[Picture] | Dataset | Mesh,
+    config: ImageConfig | RadianceConfig | SdfConfig,
+) -> Signal:
+    """What a field of this configuration is compared with; several pictures are frames of a video.
+
+    Raises:
+        TypeError: the configuration is of another kind of field.
+    """
+    if isinstance(data, Dataset) and isinstance(config, RadianceConfig):
+        return ViewsSignal(data, config)
+    if isinstance(data, Mesh) and isinstance(config, SdfConfig):
+        return ShapeSignal(data, config)
+    if isinstance(data, Picture | Sequence) and isinstance(config, ImageConfig):
+        return PictureSignal([data] if isinstance(data, Picture) else data, config)
+    raise TypeError(f"signal_of: {type(config).__name__} is not for a {type(data).__name__}.")
 
 
 def _drawn(n: int, seed: int) -> int:

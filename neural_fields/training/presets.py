@@ -120,7 +120,7 @@ def sdf_setup(
     )
 
 
-Config = TypeVar("Config", RadianceConfig, ImageConfig, SdfConfig)
+Config = TypeVar("Config", bound=RadianceConfig | ImageConfig | SdfConfig)
 _FIELDS: dict[type[Any], type[Any]] = {
     RadianceConfig: RadianceField,
     ImageConfig: ImageField,
