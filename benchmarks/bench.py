@@ -30,6 +30,7 @@ _MODULES = {
     "voxels": "ops.bench_voxels",
     "modulate": "ops.bench_modulate",
     "rbf": "ops.bench_rbf",
+    "distill": "ops.bench_distill",
 }
 _OPTIONAL = ("torch_compile", "drjit")  # what a machine may be unable to run
 

@@ -14,6 +14,7 @@ find_package(pybind11 CONFIG REQUIRED)
 set(NF_CUDA_KERNELS
   csrc/ops/adam/adam.cu
   csrc/ops/composite/composite.cu
+  csrc/ops/distill/distill.cu
   csrc/ops/frequency/frequency.cu
   csrc/ops/hash_grid/hash_grid.cu
   csrc/ops/march/march.cu
@@ -28,6 +29,7 @@ set(NF_CUDA_KERNELS
 set(NF_CUDA_BINDINGS
   csrc/bind/adam.cpp
   csrc/bind/cuda_module.cpp
+  csrc/bind/distill.cpp
   csrc/bind/frequency.cpp
   csrc/bind/hash_grid.cpp
   csrc/bind/mlp.cpp

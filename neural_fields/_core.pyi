@@ -355,6 +355,42 @@ def composite_forward(
     distortion: Tensor | None = None,
     weights: Tensor | None = None,
 ) -> None: ...
+def distill_backward(
+    grad_losses: Tensor,
+    factors: Tensor,
+    features: Tensor | None,
+    log_density: Tensor | None,
+    color: Tensor | None,
+    grad_features: Tensor | None,
+    grad_log_density: Tensor | None,
+    grad_color: Tensor | None,
+) -> None: ...
+def distill_forward(
+    student_features: Tensor | None,
+    student_log_density: Tensor | None,
+    student_color: Tensor | None,
+    teacher_features: Tensor | None,
+    teacher_log_density: Tensor | None,
+    teacher_color: Tensor | None,
+    keep: Tensor | None,
+    low: float,
+    high: float,
+    mean: bool,
+    losses: Tensor,
+    factors: Tensor,
+    features: Tensor | None = None,
+    log_density: Tensor | None = None,
+    color: Tensor | None = None,
+) -> None: ...
+def distill_hardest(difficulty: Tensor, output: Tensor) -> None: ...
+def distill_visible(
+    offsets: Tensor,
+    weights: Tensor,
+    share: float,
+    opacity: float,
+    keep: Tensor | None,
+    output: Tensor,
+) -> None: ...
 def march_count(
     scene: MarchScene,
     words: Tensor,

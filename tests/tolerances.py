@@ -38,6 +38,9 @@ RBF_FLOAT32 = 2e-5
 # Products of a dozen exponentials, and differences of prefix sums of up to 12 units of length.
 COMPOSITE_FLOAT32 = 2e-5
 
+# Differences of numbers up to 10, and sums of their squares; gradients are quotients of the two.
+DISTILL_FLOAT32 = 2e-6
+
 # A dozen roundings of numbers up to 1.
 ADAM_FLOAT32 = 2e-6
 

@@ -100,5 +100,6 @@ PYBIND11_MODULE(_cuda, module) {
   nf::bind_tensor_planes(m);
   nf::bind_voxels(m);
   nf::bind_modulate(m);
+  nf::bind_distill(m);
   nf::bind_rbf(m);
 }

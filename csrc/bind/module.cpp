@@ -40,6 +40,7 @@ PYBIND11_MODULE(_core, m) {
   nf::bind_tensor_planes(m);
   nf::bind_voxels(m);
   nf::bind_modulate(m);
+  nf::bind_distill(m);
   nf::bind_rbf(m);
   nf::bind_limits(m);
 }

@@ -15,6 +15,7 @@ void bind_spherical_harmonics(OpModule& m);
 void bind_tensor_planes(OpModule& m);
 void bind_voxels(OpModule& m);
 void bind_modulate(OpModule& m);
+void bind_distill(OpModule& m);
 void bind_rbf(OpModule& m);
 void bind_limits(pybind11::module_& m);
 

@@ -8,6 +8,7 @@ any order; `use_reference` puts them in place of the native ones. `torch.compile
 from neural_fields.ops._library import use_reference
 from neural_fields.ops.adam import Adam, adam_step
 from neural_fields.ops.composite import Composited, composite
+from neural_fields.ops.distill import SampleLevels, hardest, level_losses, visible_samples
 from neural_fields.ops.frequency import frequency
 from neural_fields.ops.fused import (
     RadianceGradients,
@@ -58,15 +59,18 @@ __all__ = [
     "RadianceParams",
     "RadianceSamples",
     "RadianceSpec",
+    "SampleLevels",
     "SparseGradient",
     "TensorPlanesSpec",
     "VoxelsSpec",
     "adam_step",
     "composite",
     "frequency",
+    "hardest",
     "hash_grid",
     "hash_grid_sparse",
     "huge_pages_empty",
+    "level_losses",
     "march",
     "mlp",
     "modulate",
@@ -84,5 +88,6 @@ __all__ = [
     "spherical_harmonics",
     "tensor_planes",
     "use_reference",
+    "visible_samples",
     "voxels",
 ]

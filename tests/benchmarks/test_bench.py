@@ -56,6 +56,13 @@ EXPECTED = {
         "rbf.forward.f32:18-64-1", "rbf.backward.f32:18-64-1", "rbf.second.f32:18-64-1",
         "rbf.backward.f32:18-64-1-with-forward-beside-mlp",
     },
+    "distill": {
+        "distill.forward.f32", "distill.backward.f32:with-forward",
+        "distill.backward.f32:with-forward-autograd", "distill.backward.f32:with-forward-kept",
+        "distill.backward.f32:with-forward-kept-autograd",
+        "distill.backward.f32:with-forward-public", "distill.forward.f32:visible",
+        "distill.forward.f32:hardest",
+    },
 }  # fmt: skip
 
 

@@ -49,6 +49,7 @@ LATTICE = "common/lattice.h"
 PLANES = "ops/tensor_planes/tensor_planes.h"
 VOXELS = "ops/voxels/voxels.h"
 MODULATE = "ops/modulate/modulate.h"
+DISTILL = "ops/distill/distill.h"
 RBF = "ops/rbf/rbf.h"
 RBF_LOOPS = "ops/rbf/rbf.cpp"
 
@@ -145,6 +146,31 @@ MUTATIONS = [
     ),
     Mutation("composite", COMPOSITE, "(i, transmittance * (1 - passed)", "(i, 1 - passed", VALUES),
     Mutation("composite", COMPOSITE, "-= (t1[i] - t0[i]) * sum", "+= (t1[i] - t0[i]) * sum", FIRST),
+    Mutation("distill", DISTILL, "- distill_clamp(teacher, low, high)", "- teacher", VALUES),
+    Mutation(
+        "distill",
+        DISTILL,
+        "student > high, zero",
+        "student > high, value",
+        "test_no_gradient_outside",
+    ),
+    Mutation("distill", DISTILL, "norm == 0 ? 0 : 1 / norm", "1 / norm", "test_the_same_on_both"),
+    Mutation("distill", DISTILL, ": 2 / count", ": 1 / count", FIRST),
+    Mutation("distill", DISTILL, "n_equal-- > 0", "n_equal > 0", "test_of_equal_weights"),
+    Mutation(
+        "distill",
+        DISTILL,
+        "static_cast<double>(m))) + 1",
+        "static_cast<double>(m)))",
+        "test_of_ten",
+    ),
+    Mutation(
+        "distill",
+        "ops/distill/distill.cpp",
+        "level.log_density && i % level.width == 0",
+        "level.log_density",
+        "test_only_the_first_feature",
+    ),
     Mutation(
         "occupancy", "ops/occupancy/occupancy.cpp", "args.decay *", "1 *", "test_a_cell_without"
     ),

@@ -5,6 +5,7 @@ Slow and wasteful of memory, for any floating type and device, differentiable to
 
 from neural_fields.ops.reference.adam import adam_step
 from neural_fields.ops.reference.composite import composite
+from neural_fields.ops.reference.distill import hardest, level_losses, visible_samples
 from neural_fields.ops.reference.frequency import frequency
 from neural_fields.ops.reference.hash_grid import hash_grid
 from neural_fields.ops.reference.march import march
@@ -20,7 +21,9 @@ __all__ = [
     "adam_step",
     "composite",
     "frequency",
+    "hardest",
     "hash_grid",
+    "level_losses",
     "march",
     "mlp",
     "modulate",
@@ -30,5 +33,6 @@ __all__ = [
     "rbf",
     "spherical_harmonics",
     "tensor_planes",
+    "visible_samples",
     "voxels",
 ]
