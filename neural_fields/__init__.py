@@ -17,12 +17,14 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from neural_fields import fit
     from neural_fields.api import evaluate, export, fresh, load, render, save
+    from neural_fields.distill import convert
     from neural_fields.errors import InputError, TrainingError
     from neural_fields.fields import derivatives
 
 _HOMES = {
     "InputError": "neural_fields.errors",
     "TrainingError": "neural_fields.errors",
+    "convert": "neural_fields.distill",
     "evaluate": "neural_fields.api",
     "export": "neural_fields.api",
     "fresh": "neural_fields.api",
@@ -35,6 +37,7 @@ _MODULES = {"derivatives": "neural_fields.fields.derivatives", "fit": "neural_fi
 __all__ = [
     "InputError",
     "TrainingError",
+    "convert",
     "derivatives",
     "evaluate",
     "export",

@@ -126,32 +126,50 @@ def evaluate(
     """
     content = read_field_file(path)
     field = build_field(content, path)
-    wanted, loaded = _NEEDS[field.kind]
-    if isinstance(data, Dataset | Picture | Mesh) and not isinstance(data, loaded):
-        got = type(data).__name__.lower()
-        raise InputError(f"{path}: is of kind {field.kind}; it needs the {wanted}, got a {got}.")
+    truth = load_what(field, content.protocol, data, split, path)
     if isinstance(field, ImageField):
-        if not isinstance(data, Picture):
-            data = load_picture(_path(data), content.protocol.get("downscale", 1))
-        return evaluate_image(field, data)
+        assert isinstance(truth, Picture)
+        return evaluate_image(field, truth)
     if isinstance(field, SdfField):
-        return evaluate_sdf(field, data if isinstance(data, Mesh) else load_mesh(_path(data)))
-    if not isinstance(data, Dataset):
-        data = load_for(content.protocol, _path(data), split, field)
-    return evaluate_field(field, data)
+        assert isinstance(truth, Mesh)
+        return evaluate_sdf(field, truth)
+    assert isinstance(truth, Dataset)
+    return evaluate_field(field, truth)
+
+
+def load_what(
+    field: Field,
+    protocol: dict[str, Any],
+    data: str | os.PathLike[str] | Dataset | Picture | Mesh,
+    split: str,
+    path: str | os.PathLike[str],
+) -> Dataset | Picture | Mesh:
+    """What a field was fitted to, by the protocol of its file `path`; loaded data as they are.
+
+    Raises:
+        InputError: the data are of another kind, or at fault.
+    """
+    wanted, loaded = _NEEDS[field.kind]
+    if isinstance(data, Dataset | Picture | Mesh):
+        if type(data) is not loaded:
+            got = type(data).__name__.lower()
+            raise InputError(
+                f"{path}: is of kind {field.kind}; it needs the {wanted}, got a {got}."
+            )
+        return data
+    if isinstance(field, ImageField):
+        return load_picture(data, protocol.get("downscale", 1))
+    if isinstance(field, SdfField):
+        return load_mesh(data)
+    return load_for(protocol, data, split, field)
 
 
 _FRAMES = 10  # of a video, one per start of the field
-_NEEDS: dict[str, tuple[str, type[Any]]] = {
+_NEEDS: dict[str, tuple[str, type[Dataset | Picture | Mesh]]] = {
     "radiance": ("data set", Dataset),
     "image": ("picture", Picture),
     "sdf": ("mesh", Mesh),
 }
-
-
-def _path(data: object) -> str | os.PathLike[str]:
-    assert isinstance(data, str | os.PathLike)
-    return data
 
 
 def export(

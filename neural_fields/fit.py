@@ -18,9 +18,6 @@ from neural_fields.data.mesh import Mesh, load_mesh
 from neural_fields.data.picture import Picture, load_picture
 from neural_fields.errors import InputError
 from neural_fields.fields import read_field_file
-from neural_fields.rendering.image import render_image
-from neural_fields.rendering.surface import around, render_surface
-from neural_fields.rendering.volume import over, render_view
 from neural_fields.spectra.choice import choose
 from neural_fields.spectra.signals import signal_of
 from neural_fields.training.budget import Budget
@@ -38,6 +35,7 @@ from neural_fields.training.run import Plan, Progress, Run, checked_output, prov
 from neural_fields.training.run import changed_options as _changed
 from neural_fields.training.sdf import SdfTrainer
 from neural_fields.training.tcnn import Chosen, FieldChoice, TcnnConfig, chosen_field
+from neural_fields.training.thumbnail import of_image, of_scene, of_shape
 
 _SECONDS: dict[architectures.Kind, float] = {"radiance": 60.0, "image": 20.0, "sdf": 60.0}
 
@@ -133,7 +131,11 @@ def nerf(
     )
     if on_start is not None:
         on_start(trainer, data)
-    plan = Plan(path, budget, about, resume, save_every, lambda: _view(trainer, data), spent)
+
+    def thumbnail() -> Tensor:
+        return of_scene(trainer.averaged_field(), data.cameras, data.background)
+
+    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent)
     return run_plan(trainer, plan, on_progress)
 
 
@@ -207,7 +209,11 @@ def image(
     )
     if on_start is not None:
         on_start(trainer, data)
-    plan = Plan(path, budget, about, resume, save_every, lambda: _small(trainer), spent)
+
+    def thumbnail() -> Tensor:
+        return of_image(trainer.averaged_field())
+
+    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent)
     return run_plan(trainer, plan, on_progress)
 
 
@@ -279,12 +285,16 @@ def sdf(
     trainer = SdfTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene={"box": config.box, "unit": trainer.field.unit},
-        protocol={"origin": data.origin, "watertight": data.watertight, "sign": trainer.pool.sign},
+        protocol={"origin": data.origin, "watertight": data.watertight, "sign": trainer.sign},
         provenance=provenance(seed, preset, trainer.options, data.fingerprint) | record,
     )
     if on_start is not None:
         on_start(trainer, data)
-    plan = Plan(path, budget, about, resume, save_every, lambda: _shape(trainer), spent)
+
+    def thumbnail() -> Tensor:
+        return of_shape(trainer.averaged_field())
+
+    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent)
     return run_plan(trainer, plan, on_progress)
 
 
@@ -357,34 +367,3 @@ def _scene(data: Dataset, trainer: NerfTrainer) -> dict[str, Any]:
         "cameras": data.cameras.to_json(),
         "to_input": torch.eye(4).tolist(),
     }
-
-
-def _view(trainer: NerfTrainer, data: Dataset) -> Tensor:
-    """uint8 [h, w, 3]: the first training view, at most 128 pixels a side."""
-    factor = max(1, -(-max(data.cameras.width, data.cameras.height) // 128))
-    cameras = data.cameras[0:1].downscaled(factor)
-    background = data.background if data.background is not None else torch.zeros(3)
-    picture = over(render_view(trainer.averaged_field(), cameras), background)
-    return (picture * 255).round().to(torch.uint8)
-
-
-def _shape(trainer: SdfTrainer) -> Tensor:
-    """uint8 [128, 128, 3]: the shape over white, from a little above."""
-    field = trainer.averaged_field()
-    rendered, _ = render_surface(field, around(field, 1, size=128))
-    return (over(rendered, torch.ones(3)) * 255).round().to(torch.uint8)
-
-
-def _small(trainer: ImageTrainer) -> Tensor:
-    """uint8 [h, w, 3]: the picture over white, at most 128 pixels a side."""
-    field = trainer.averaged_field()
-    longest = max(field.config.width, field.config.height)
-    width, height = (
-        max(1, round(side * min(1.0, 128 / longest)))
-        for side in (field.config.width, field.config.height)
-    )
-    values = render_image(field, width, height).clamp(0, 1)
-    if field.config.has_alpha:
-        values = values[..., :-1] + (1 - values[..., -1:])
-    picture = values.expand(-1, -1, 3) if values.shape[2] == 1 else values
-    return (picture.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -11,7 +11,9 @@ import pkgutil
 from typing import Any
 
 from neural_fields.architectures._base import (
+    Answer,
     Architecture,
+    Ask,
     FusedTrunk,
     Kind,
     NetworkOptions,
@@ -21,12 +23,15 @@ from neural_fields.architectures._base import (
     Target,
     Trunk,
     checked_keys,
+    lattice,
     octave_candidates,
 )
 from neural_fields.errors import InputError, unknown_value
 
 __all__ = [
+    "Answer",
     "Architecture",
+    "Ask",
     "FusedTrunk",
     "Kind",
     "NetworkOptions",
@@ -38,6 +43,7 @@ __all__ = [
     "checked_keys",
     "from_dict",
     "get",
+    "lattice",
     "names",
     "octave_candidates",
     "register",

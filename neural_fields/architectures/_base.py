@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self
@@ -142,6 +142,19 @@ class FusedTrunk(NamedTuple):
     params: Tensor
 
 
+class Answer(NamedTuple):
+    """What another field says at n positions, as a trunk would: its first k outputs.
+
+    values [n, k], k at least 1; known [n], where that means anything.
+    """
+
+    values: Tensor
+    known: Tensor
+
+
+Ask = Callable[[Tensor], Answer]  # of positions [n, n_dims] in the cube
+
+
 class Trunk(nn.Module):
     """Positions [n, n_dims] in [0, 1] to values [n, n_output]; the module of an architecture.
 
@@ -184,6 +197,13 @@ class Trunk(nn.Module):
         """Start over from the data; the names of the parameters that were drawn anew.
 
         `targets` [n, n_output] are what `forward` should give at positions [n, n_dims], or None.
+        """
+        return frozenset()
+
+    def start_as(self, ask: Ask, generator: torch.Generator) -> frozenset[str]:
+        """Start as another field, in closed form; the names of the parameters that were set.
+
+        Those of architectures that have such a form; the others stay as they are.
         """
         return frozenset()
 
@@ -255,6 +275,20 @@ class Architecture:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `architectures.from_dict` is the inverse."""
         return {"name": self.name, **asdict(self)}
+
+
+def lattice(sides: Sequence[int]) -> Tensor:
+    """Positions [n, n_dims] of a grid's vertices in the cube, the first axis fastest.
+
+    Example:
+        >>> lattice((2, 3))[:3]
+        tensor([[0.0000, 0.0000],
+                [1.0000, 0.0000],
+                [0.0000, 0.5000]])
+    """
+    axes = [torch.linspace(0, 1, side) for side in reversed(sides)]
+    grid = torch.meshgrid(*axes, indexing="ij")
+    return torch.stack([axis.reshape(-1) for axis in reversed(grid)], 1)
 
 
 def checked_keys(owner: type, data: object) -> dict[str, Any]:

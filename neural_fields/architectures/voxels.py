@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from neural_fields.architectures import (
     Architecture,
+    Ask,
     Kind,
     NetworkOptions,
     Rates,
     Smoothness,
     Target,
     Trunk,
+    lattice,
     register,
 )
 from neural_fields.ops import VoxelsSpec, huge_pages_empty, voxels
@@ -85,6 +87,13 @@ class VoxelsTrunk(Trunk):
     def reset(self, generator: torch.Generator) -> None:
         """Normal, deviation 0.02 as PVD's."""
         self.grid.normal_(0, 0.02, generator=generator)
+
+    @torch.no_grad()
+    def start_as(self, ask: Ask, generator: torch.Generator) -> frozenset[str]:
+        """Every vertex takes what the other field says there."""
+        found = ask(lattice(self.spec.resolution))
+        self.grid[:, : found.values.shape[1]] = found.values
+        return self.grids
 
     def forward(
         self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from neural_fields.cli.bench import bench
+from neural_fields.cli.convert import convert
 from neural_fields.cli.evaluate import evaluate
 from neural_fields.cli.export import export
 from neural_fields.cli.fit import fit_image, fit_nerf, fit_sdf
@@ -20,6 +21,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "fit sdf": fit_sdf,
     "fit image": fit_image,
     "fresh": fresh,
+    "convert": convert,
     "eval": evaluate,
     "render": render,
     "export": export,
@@ -44,6 +46,7 @@ CHOICES: dict[str, Callable[[], Sequence[str]]] = {
     "--precision": lambda: ("float32", "bf16"),
     "--device": lambda: ("auto", "cpu"),
     "--mode": lambda: ("rgb", "depth", "normal", "opacity"),
+    "--method": lambda: ("pvd", "pvd-al"),
     "--kind": lambda: ("mesh",),
     "--search": lambda: ("quick", "all"),
     "--frame": lambda: ("input", "field"),

@@ -349,7 +349,7 @@ class _View:
         say("computing distances", self._json)
 
     def start_sdf(self, trainer: Any, data: Any) -> None:
-        self._start(trainer, f"inside by the {trainer.pool.sign}")
+        self._start(trainer, f"inside by the {trainer.sign}")
 
     def choice(self, record: dict[str, Any]) -> None:
         """Say what FreSh chose."""

@@ -35,10 +35,14 @@ class ImageOptions:
 
 
 class ImageTrainer(ValueTrainer[ImageField]):
-    """One run of an image field."""
+    """One run of an image field, from a picture or from a field that stands for one."""
 
     def __init__(
-        self, config: ImageConfig, data: Picture, options: ImageOptions, seed: int = 0
+        self,
+        config: ImageConfig,
+        data: Picture | ImageField,
+        options: ImageOptions,
+        seed: int = 0,
     ) -> None:
         super().__init__(ImageField(config, seed), options, seed)
         self.data, self.options = data, options
@@ -46,12 +50,15 @@ class ImageTrainer(ValueTrainer[ImageField]):
     def _draw(self, seed: int) -> tuple[Tensor, Tensor]:
         """Positions [n, 2] of random pixels and what is fitted there [n, channels]."""
         generator = torch.Generator().manual_seed(seed)
-        height, width = self.data.pixels.shape[:2]
+        height, width = self.field.config.height, self.field.config.width
         n = self.options.batch_pixels
         # In the picture's order: neighbours share lines of memory, here and in the grids.
         index = torch.randint(height * width, (n,), generator=generator).sort().values
         column, row = index % width, index // width
         positions = torch.stack([column, row], 1).float() + 0.5
+        if isinstance(self.data, ImageField):
+            with torch.no_grad():
+                return positions, self.data.encoded(positions)
         target = self.data.at(index)
         return positions, target if self.data.color_space == "srgb" else to_curve(target)
 

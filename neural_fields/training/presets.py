@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
 import torch
+from torch import Tensor
 
 from neural_fields import architectures
 from neural_fields.architectures import Architecture, Target
@@ -25,6 +26,7 @@ from neural_fields.fields import (
     SdfField,
 )
 from neural_fields.ops import Precision
+from neural_fields.rendering.cameras import Cameras
 from neural_fields.training.image import ImageOptions
 from neural_fields.training.nerf import NerfOptions
 from neural_fields.training.sdf import SdfOptions
@@ -54,8 +56,8 @@ def radiance_setup(
     Raises:
         InputError: the architecture's or the preset's name is unknown.
     """
-    target = Target("radiance", 3, _finest(data), data.aabb_scale)
-    sized, rates = _sized(field, preset, target)
+    target = Target("radiance", 3, pixels_along(data.aabb, data.cameras), data.aabb_scale)
+    sized, rates = sized_for(field, preset, target)
     low, high = data.aabb.tolist()
     config = RadianceConfig(
         box=((low[0], low[1], low[2]), (high[0], high[1], high[2])),
@@ -81,7 +83,7 @@ def image_setup(
         InputError: the architecture's or the preset's name is unknown.
     """
     height, width, channels = data.pixels.shape
-    sized, rates = _sized(field, preset, Target("image", 2, max(height, width)))
+    sized, rates = sized_for(field, preset, Target("image", 2, max(height, width)))
     config = ImageConfig(
         width=width,
         height=height,
@@ -109,7 +111,7 @@ def sdf_setup(
     low, high = data.box
     margin = _MARGIN * float((high - low).max())
     corners = (low - margin).tolist(), (high + margin).tolist()
-    sized, rates = _sized(field, preset, Target("sdf", 3, _resolved(data)))
+    sized, rates = sized_for(field, preset, Target("sdf", 3, _resolved(data)))
     box = tuple((x, y, z) for x, y, z in corners)
     config = SdfConfig(box=(box[0], box[1]), architecture=sized)
     return config, SdfOptions(
@@ -161,7 +163,9 @@ def with_choices(
     return config
 
 
-def _sized(field: Chosen, preset: str, target: Target) -> tuple[Architecture, architectures.Rates]:
+def sized_for(
+    field: Chosen, preset: str, target: Target
+) -> tuple[Architecture, architectures.Rates]:
     """The sizes and the rates for what is to be fitted."""
     if isinstance(field, TcnnConfig | Architecture):
         if preset != "default":
@@ -184,13 +188,11 @@ def _resolved(data: Mesh) -> int:
     return round(min(1024.0, max(64.0, float((data.box[1] - data.box[0]).max()) / edge)))
 
 
-def _finest(data: Dataset) -> int:
-    """Pixels along the box at its centre's distance."""
-    center = data.aabb.mean(0)
-    distance = (data.cameras.camera_to_world[:, :3, 3] - center).norm(dim=1)
-    footprint = float((distance / data.cameras.focal.max(1).values).median())
-    side = float((data.aabb[1] - data.aabb[0]).max())
-    return max(1, round(side / max(footprint, 1e-9)))
+def pixels_along(box: Tensor, cameras: Cameras) -> int:
+    """Pixels along the longest side of a box [2, 3] at the distance of its centre."""
+    distance = (cameras.camera_to_world[:, :3, 3] - box.mean(0)).norm(dim=1)
+    footprint = float((distance / cameras.focal.max(1).values).median())
+    return max(1, round(float((box[1] - box[0]).max()) / max(footprint, 1e-9)))
 
 
 def _sampling(data: Dataset, coarser: float) -> Sampling:

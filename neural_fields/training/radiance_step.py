@@ -60,14 +60,14 @@ def gradient_step(
     field: RadianceField, state: TrainState, batch_samples: int, huber: float
 ) -> GradientStep:
     """The fused path where the field has that form."""
-    batch = _Batch(field, batch_samples * 3 // 2)
+    batch = PackedBatch(field, batch_samples * 3 // 2)
     if field.fused_spec() is not None:
         return _Fused(field, state, batch, huber)
     return _ByOps(field, state, batch, huber)
 
 
-class _Batch:
-    """Buffers for the packed samples of a step."""
+class PackedBatch:
+    """Buffers for the packed samples of a step, which are overwritten by the next one's."""
 
     def __init__(self, field: RadianceField, capacity: int) -> None:
         self.field = field
@@ -75,19 +75,19 @@ class _Batch:
         self.t_ends = torch.empty(capacity)
         self.positions = torch.empty(capacity, 3)
 
-    def march(self, rays: Rays, scene: MarchScene) -> tuple[RadianceSamples, int]:
+    def march(
+        self, origins: Tensor, directions: Tensor, jitter: Tensor, scene: MarchScene
+    ) -> tuple[RadianceSamples, int]:
         """Samples in the field's occupied cells, and how many rays fit."""
-        offsets = torch.empty(rays.origins.shape[0] + 1, dtype=torch.int64)
+        offsets = torch.empty(origins.shape[0] + 1, dtype=torch.int64)
         samples = RadianceSamples(offsets, self.t_starts, self.t_ends, self.positions)
-        n_used = radiance_sample(
-            scene, self.field.occupancy, rays.origins, rays.directions, rays.jitter, samples
-        )
+        n_used = radiance_sample(scene, self.field.occupancy, origins, directions, jitter, samples)
         return samples, n_used
 
 
 class _Fused:
     def __init__(
-        self, field: RadianceField, state: TrainState, batch: _Batch, huber: float
+        self, field: RadianceField, state: TrainState, batch: PackedBatch, huber: float
     ) -> None:
         spec = field.fused_spec()
         assert spec is not None
@@ -101,7 +101,7 @@ class _Fused:
 
     @torch.no_grad()
     def __call__(self, rays: Rays, scene: MarchScene) -> Outcome:
-        samples, n_used = self._batch.march(rays, scene)
+        samples, n_used = self._batch.march(rays.origins, rays.directions, rays.jitter, scene)
         n = rays.origins.shape[0]
         loss, color = torch.empty(n), torch.empty(n, 3)
         radiance_train(
@@ -130,12 +130,12 @@ class _ByOps:
     """The same by autograd, for architectures without a fused form."""
 
     def __init__(
-        self, field: RadianceField, state: TrainState, batch: _Batch, huber: float
+        self, field: RadianceField, state: TrainState, batch: PackedBatch, huber: float
     ) -> None:
         self._field, self._state, self._batch, self._huber = field, state, batch, huber
 
     def __call__(self, rays: Rays, scene: MarchScene) -> Outcome:
-        samples, n_used = self._batch.march(rays, scene)
+        samples, n_used = self._batch.march(rays.origins, rays.directions, rays.jitter, scene)
         n_used = max(n_used, 1)
         offsets = samples.offsets[: n_used + 1].clone()
         n_samples = int(offsets[-1])

@@ -177,13 +177,24 @@ Options = TypeVar("Options", bound=Any)
 
 
 def changed_options(training: Options, changes: dict[str, Any]) -> Options:
-    """A dataclass of positive numbers with some of them changed; raises InputError."""
+    """A dataclass of plain values with some of them changed; raises InputError.
+
+    Numbers are positive, but for those that the class lists as `ANY_NUMBER`.
+    """
     known = asdict(training)
+    any_number: frozenset[str] = getattr(training, "ANY_NUMBER", frozenset())
     for name, value in changes.items():
         if name not in known:
             raise InputError(f"options: needs one of {', '.join(known)}, got {name!r}.")
+        if isinstance(known[name], str | bool):
+            if type(value) is not type(known[name]):
+                wanted = "a word" if isinstance(known[name], str) else "true or false"
+                raise InputError(f"options: {name} needs {wanted}, got {value!r}.")
+            known[name] = value
+            continue
         kind = int if isinstance(known[name], int) else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < math.inf:
+        low = -math.inf if name in any_number else 0
+        if isinstance(value, bool) or not isinstance(value, kind) or not low < value < math.inf:
             number = "whole number" if kind is int else "number"
             raise InputError(f"options: {name} needs a positive {number}, got {value!r}.")
         known[name] = type(known[name])(value)

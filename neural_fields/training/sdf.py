@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -47,18 +48,51 @@ class SdfOptions:
     eikonal: float = 0.0
 
 
+@runtime_checkable
+class Shape(Protocol):
+    """What is fitted.
+
+    Attributes:
+        sign: how it knows what is inside, in words.
+    """
+
+    sign: str
+
+    def surface(self, n: int, generator: torch.Generator) -> Tensor:
+        """Points float64 [n, 3] on it, world."""
+        ...
+
+    def signed(self, positions: Tensor) -> Tensor:
+        """Distances float32 [n] of world positions [n, 3], negative inside."""
+        ...
+
+
+class MeshShape:
+    """A mesh as a shape."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh, self._distances = mesh, Distances(mesh)
+        self.sign = self._distances.sign
+
+    def surface(self, n: int, generator: torch.Generator) -> Tensor:
+        """Uniform over its triangles."""
+        return self._mesh.surface(n, generator)[0]
+
+    def signed(self, positions: Tensor) -> Tensor:
+        """See `Distances`."""
+        return self._distances.signed(positions)
+
+
 class Pool:
     """Points on the surface, beside it and anywhere, with their distances, as the field has them.
 
     Positions lie in the cube [0, 1]^3, distances are in units.
     """
 
-    def __init__(self, mesh: Mesh, field: SdfField, size: int, seed: int) -> None:
+    def __init__(self, shape: Shape, field: SdfField, size: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(stream_seed(seed, -1))
-        distances = Distances(mesh)
-        self.sign = distances.sign
         low, high = torch.tensor(field.config.box, dtype=torch.float64)
-        surface = mesh.surface(2 * size, generator)[0]
+        surface = shape.surface(2 * size, generator)
         spread = torch.rand(size, 1, generator=generator, dtype=torch.float64)
         deviation = NEAREST * (FARTHEST / NEAREST) ** spread * field.unit
         offset = torch.randn(size, 3, generator=generator, dtype=torch.float64)
@@ -69,7 +103,7 @@ class Pool:
         for world, is_zero in ((surface[:size], True), (near, False), (anywhere, False)):
             # Neighbours share lines of memory, in the mesh's tree and in the field's grids.
             world = world[morton_order(field.to_cube(world))]
-            value = torch.zeros(size) if is_zero else distances.signed(world) / field.unit
+            value = torch.zeros(size) if is_zero else shape.signed(world) / field.unit
             self._parts.append((field.to_cube(world).float(), value))
 
     def draw(self, counts: tuple[int, int, int], seed: int) -> tuple[Tensor, Tensor]:
@@ -100,13 +134,17 @@ def morton_order(cube: Tensor) -> Tensor:
 
 
 class SdfTrainer(ValueTrainer[SdfField]):
-    """One run of a signed distance field."""
+    """One run of a signed distance field, from a mesh or anything else that knows distances."""
 
-    def __init__(self, config: SdfConfig, data: Mesh, options: SdfOptions, seed: int = 0) -> None:
+    def __init__(
+        self, config: SdfConfig, data: Mesh | Shape, options: SdfOptions, seed: int = 0
+    ) -> None:
         field = SdfField(config, seed)
-        self.pool = Pool(data, field, options.pool, seed)
+        shape = data if isinstance(data, Shape) else MeshShape(data)
+        self.pool = Pool(shape, field, options.pool, seed)
+        self.sign = shape.sign
         super().__init__(field, options, seed, sparse=options.eikonal == 0)
-        self.data, self.options = data, options
+        self.options = options
 
     def _draw(self, seed: int) -> tuple[Tensor, Tensor]:
         """Positions [n, 3] in the cube and distances [n] in units."""

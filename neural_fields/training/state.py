@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -88,8 +88,12 @@ class TrainState:
         positions, targets = draw(generator)
         chosen = torch.randperm(len(positions), generator=generator)[:START_POINTS]
         targets = None if targets is None else targets[chosen]
-        for name in trunk.start(positions[chosen], targets, generator):
-            state, average = self.adam[f"trunk.{name}"], self.averages[f"trunk.{name}"]
+        self.forget(f"trunk.{name}" for name in trunk.start(positions[chosen], targets, generator))
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Parameters that were set anew have no past: no moments, and an average of their own."""
+        for name in names:
+            state, average = self.adam[name], self.averages[name]
             state.first.zero_()
             state.second.zero_()
             average.value.copy_(average.parameter)

@@ -1,0 +1,67 @@
+"""A shape field as something to be fitted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neural_fields.fields import Samples, SdfField
+
+_STEPS = 8  # of Newton's method from anywhere to the surface
+_CLOSE = 1e-3  # units: points farther from it did not arrive
+_CHUNK = 1 << 17
+
+
+class FieldShape:
+    """A signed distance field as a shape to be fitted: its zero set, and its values.
+
+    Example:
+        >>> from neural_fields.training.sdf import Shape
+        >>> from neural_fields.fields import SdfConfig
+        >>> isinstance(FieldShape(SdfField(SdfConfig())), Shape)
+        True
+    """
+
+    sign = "the teacher"
+
+    def __init__(self, field: SdfField) -> None:
+        self._field = field
+
+    def surface(self, n: int, generator: torch.Generator) -> Tensor:
+        """Points float64 [n, 3] of the zero set: random ones, led there along the gradient.
+
+        Not uniform: more where the surface bends outward. Where none arrives they are anywhere.
+        """
+        low, high = torch.tensor(self._field.config.box)
+        found: list[Tensor] = []
+        count = 0
+        for _ in range(8):
+            points = low + torch.rand(2 * n, 3, generator=generator) * (high - low)
+            parts = [self._led(part) for part in torch.split(points, _CHUNK)]
+            found.append(torch.cat(parts))
+            count += len(found[-1])
+            if count >= n:
+                break
+        else:
+            found.append(low + torch.rand(n, 3, generator=generator) * (high - low))
+        return torch.cat(found)[:n].double()
+
+    def _led(self, points: Tensor) -> Tensor:
+        low, high = points.new_tensor(self._field.config.box)
+        for _ in range(_STEPS):
+            points = points.detach().requires_grad_()
+            distance = self._field.distance(Samples(points))
+            (slope,) = torch.autograd.grad(distance.sum(), points)
+            square = slope.square().sum(1, keepdim=True).clamp(min=0.25)
+            points = (points - distance[:, None] * slope / square).detach()
+            points = torch.minimum(torch.maximum(points, low), high)
+        with torch.no_grad():
+            distance = self._field.distance(Samples(points))
+        inside = ((points > low) & (points < high)).all(1)
+        return points[inside & (distance.abs() < _CLOSE * self._field.unit)]
+
+    @torch.no_grad()
+    def signed(self, positions: Tensor) -> Tensor:
+        """The teacher's distances."""
+        parts = torch.split(positions.float(), _CHUNK)
+        return torch.cat([self._field.distance(Samples(part)) for part in parts])

@@ -1,0 +1,381 @@
+"""Distilling a radiance field into another architecture (PVD, Fang et al. 2023; PVD-AL)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neural_fields.decoders import direction_coordinates
+from neural_fields.distill.cameras import boxed, like, shell
+from neural_fields.distill.options import DistillOptions, Stage
+from neural_fields.distill.pools import HARD, CameraPool, RayPool
+from neural_fields.distill.start import start_student
+from neural_fields.fields import RadianceConfig, RadianceField, Samples
+from neural_fields.fields.quantize import quantized
+from neural_fields.fields.radiance import Level, Levels
+from neural_fields.ops import SampleLevels, composite, level_losses, visible_samples
+from neural_fields.ops.composite import Composited
+from neural_fields.rendering.cameras import Cameras
+from neural_fields.rendering.footprint import cone_variances
+from neural_fields.training.radiance_step import PackedBatch
+from neural_fields.training.state import START_POINTS, TrainState, grid_shares, stream_seed
+
+_CAMERAS = 0x43414D  # a stream of random numbers of its own
+
+
+@dataclass(frozen=True)
+class DistillStep:
+    """What one step did.
+
+    Attributes:
+        loss: weighted sum of what is compared.
+        mse: of the student's pixels against the teacher's, or of colours before pixels are made,
+            or of features before colours are.
+        n_rays: rays that were marched.
+        n_samples: shared samples that were compared.
+        stage: what was compared.
+        losses: of features, log-density and colour.
+    """
+
+    loss: float
+    mse: float
+    n_rays: int
+    n_samples: int
+    stage: Stage
+    losses: tuple[float, float, float]
+
+
+class Shared(NamedTuple):
+    """Samples that teacher and student are asked, packed by ray, and what the teacher says.
+
+    Rays: origins, directions [r, 3], pixel_widths, camera_ids [r]; offsets [r + 1]. Samples:
+    t_starts, t_ends [n], and `cube`, all that a field is asked. `pixels` are the teacher's.
+    """
+
+    offsets: Tensor
+    t_starts: Tensor
+    t_ends: Tensor
+    cube: Samples
+    levels: Levels
+    pixels: Composited | None
+
+
+class Distiller:
+    """One run: a frozen teacher, a student that learns, the samples that both see.
+
+    The teacher marches; the student keeps the teacher's occupancy grid. Every random choice is a
+    function of (seed, step), so a run can stop and go on; what PVD-AL has seen of hard cameras and
+    rays is not kept in checkpoints, and is found anew.
+    """
+
+    def __init__(
+        self,
+        teacher: RadianceField,
+        config: RadianceConfig,
+        cameras: Cameras,
+        options: DistillOptions,
+        seed: int = 0,
+        *,
+        inherit: bool = True,
+    ) -> None:
+        """`inherit`: whether the student begins with the teacher's colour head if it fits."""
+        self.teacher, self.options, self.seed = teacher, options, seed
+        self.scene_cameras = cameras
+        self.field = RadianceField(config, seed)
+        self.field.occupancy.copy_(teacher.occupancy)
+        cam = config.modulate
+        if self.field.modulation is not None and cam and cam.coordinates.startswith("direction"):
+            axes = -cameras.camera_to_world[:, :3, 2]
+            self.field.modulation.set_mean(direction_coordinates(axes))
+        self.inherits = inherit and self._inherit_head()
+        share = options.grid_rate / options.learning_rate
+        self.state = TrainState(
+            self.field,
+            shares={
+                **grid_shares(self.field.trunk, share),
+                "modulation.grid": options.modulation_share,
+            },
+            l2=options.l2,
+        )
+        self.step_number = 0
+        self.n_rays = options.n_rays
+        self.n_samples = 0
+        self._shares_features = teacher.config.head.n_features == config.head.n_features and (
+            "features" in teacher.levels and "features" in self.field.levels
+        )
+        self._batch = PackedBatch(teacher, (options.batch_samples or 1 << 18) * 2)
+        self._epoch, self._cameras = -1, cameras
+        self._errors = torch.empty(0)
+        self._hard_cameras, self._hard_rays = CameraPool(), RayPool()
+
+    @torch.no_grad()
+    def _inherit_head(self) -> bool:
+        mine, other = self.field.color_head, self.teacher.color_head
+        if mine is None or other is None or mine.config != other.config:
+            return False
+        mine.mlp.params.copy_(other.mlp.params)
+        return True
+
+    def step(self, progress: float) -> DistillStep:
+        """One update of all parameters; nothing is updated where the loss is not finite."""
+        stage = self.options.stage(progress, features=self._shares_features)
+        generator = torch.Generator().manual_seed(stream_seed(self.seed, self.step_number))
+        rays, ids, slots = self._draw_rays(generator)
+        jitter = torch.rand(len(rays), generator=generator)
+        background = torch.rand(len(rays), 3, generator=generator)
+        if self.step_number == 0 and self.options.start == "closed":
+            self._start(generator)
+        shared = self._ask_teacher(rays, jitter, stage)
+        n_rays = len(shared.offsets) - 1
+        self.state.start(
+            self.field.trunk, self.seed, self.step_number, lambda g: self._shown(shared, g)
+        )
+        with quantized(self.field, self.field.config.weight_bits):
+            loss, report, errors = self._compare(shared, stage, progress, background[:n_rays])
+            value = float(loss.detach())
+            if math.isfinite(value) and loss.requires_grad:
+                self.state.backward(loss)
+        self.step_number += 1
+        if math.isfinite(value):
+            rate = self.options.learning_rate * self.options.final_rate**progress
+            self.state.step(rate, self.step_number)
+            self.n_samples += len(shared.t_starts)
+            if errors is not None:
+                self._note(errors, rays, ids, slots)
+            self._steer(n_rays, len(shared.t_starts))
+        return report
+
+    def _start(self, generator: torch.Generator) -> None:
+        """Set what has a closed form, before the first step, so that its time counts."""
+        options = self.options
+        names = start_student(
+            self.field,
+            self.teacher,
+            self.scene_cameras,
+            (options.clip_low, options.clip_high),
+            generator,
+            shares_features=self._shares_features,
+        )
+        self.state.forget(f"trunk.{name}" for name in names)
+
+    def _compare(
+        self, shared: Shared, stage: Stage, progress: float, background: Tensor
+    ) -> tuple[Tensor, DistillStep, Tensor | None]:
+        """The loss, the report, and where pixels are made their differences [n_rays, 3]."""
+        options = self.options
+        mine = self.field.evaluate_cube(shared.cube, self._levels(stage))
+        pixels = None if stage != "pixels" else self._composited(shared, mine)
+        keep = None
+        if options.hard_points and pixels is not None and shared.pixels is not None:
+            keep = visible_samples(shared.offsets, shared.pixels.weights)
+            keep = visible_samples(shared.offsets, pixels.weights.detach(), keep=keep)
+        losses = level_losses(
+            self._compared(mine, stage),
+            self._compared(shared.levels, stage),
+            keep,
+            clip=(options.clip_low, options.clip_high),
+            form=options.form,
+        )
+        weights = losses.new_tensor([options.feature_weight(progress), 0.0, 0.0])
+        if stage != "features":
+            weights[1:] = losses.new_tensor([options.density, options.color])
+        loss, errors = (losses * weights).sum(), None
+        means = [float(x) for x in losses.detach()]
+        at = 0 if stage == "features" else 2
+        mse = means[at]
+        if options.form == "norm":
+            width = 3 if at else max(1, self.field.config.head.n_features)
+            mse = means[at] ** 2 / max(1, width * len(shared.t_starts))
+        if pixels is not None and shared.pixels is not None:
+            errors = over(pixels, background) - over(shared.pixels, background)
+            square = errors.square()
+            total = square.mean() if options.form == "mean" else (square.sum() + 1e-12).sqrt()
+            loss = loss + options.pixels * total
+            mse = float(square.detach().mean())
+            errors = errors.detach()
+        n_rays, n_samples = len(shared.offsets) - 1, len(shared.t_starts)
+        report = DistillStep(
+            float(loss.detach()), mse, n_rays, n_samples, stage, (means[0], means[1], means[2])
+        )
+        return loss, report, errors
+
+    def _levels(self, stage: Stage) -> tuple[Level, ...]:
+        features: tuple[Level, ...] = ("features",) if self._shares_features else ()
+        return features if stage == "features" else (*features, "log_density", "color")
+
+    def _compared(self, levels: Levels, stage: Stage) -> SampleLevels:
+        """What both sides have, as the operation takes it."""
+        features = levels.features if self._shares_features else None
+        if stage == "features":
+            return SampleLevels(features, None, None)
+        return SampleLevels(features, levels.log_density, levels.color)
+
+    def _composited(self, shared: Shared, levels: Levels) -> Composited:
+        assert levels.log_density is not None
+        assert levels.color is not None
+        log_density = levels.log_density.clamp(self.options.clip_low, self.options.clip_high)
+        density = log_density.exp() / self.field.unit
+        return composite(shared.offsets, shared.t_starts, shared.t_ends, density, levels.color)
+
+    @torch.no_grad()
+    def _ask_teacher(self, rays: Tensor, jitter: Tensor, stage: Stage) -> Shared:
+        """March, ask, and end the samples where the teacher has become opaque."""
+        teacher = self.teacher
+        origins, directions, widths = (
+            rays[:, :3].contiguous(),
+            rays[:, 3:6].contiguous(),
+            rays[:, 6],
+        )
+        samples, n_used = self._batch.march(origins, directions, jitter, teacher.march_scene())
+        n_used = max(n_used, 1)
+        offsets = samples.offsets[: n_used + 1].clone()
+        n = int(offsets[-1])
+        t_starts, t_ends = samples.t_starts[:n].clone(), samples.t_ends[:n].clone()
+        ray = torch.repeat_interleave(torch.arange(n_used), offsets.diff())
+        variances = None
+        if teacher.trunk.sees_variances or self.field.trunk.sees_variances:
+            variances = cone_variances(t_starts, t_ends, directions[ray], widths[ray])
+            variances = variances / (2 * teacher.unit) ** 2
+        cube = Samples(samples.positions[:n].clone(), directions[ray], variances)
+        features: tuple[Level, ...] = ("features",) if self._shares_features else ()
+        # A density that depends on the view is a mean here: students have one for all views.
+        asked = cube._replace(directions=None) if teacher.view_dependent_density else cube
+        levels = teacher.evaluate_cube(asked, (*features, "log_density"))
+        assert levels.log_density is not None
+        if self.options.stop > 0:
+            keep = self._before_opaque(offsets, t_ends - t_starts, levels.log_density)
+            counts = torch.zeros(n_used, dtype=torch.long).index_add_(0, ray, keep.long())
+            offsets = torch.cat([offsets[:1], counts.cumsum(0)])
+            t_starts, t_ends = t_starts[keep], t_ends[keep]
+            variances = None if variances is None else variances[keep]
+            cube = Samples(cube.positions[keep], directions[ray[keep]], variances)
+            features_kept = None if levels.features is None else levels.features[keep]
+            levels = Levels(features_kept, levels.log_density[keep])
+        pixels = None
+        if stage != "features":
+            color = self._teacher_color(cube, levels)
+            levels = levels._replace(color=color)
+        shared = Shared(offsets, t_starts, t_ends, cube, levels, None)
+        if stage == "pixels":
+            pixels = self._composited(shared, levels)
+        return shared._replace(pixels=pixels)
+
+    def _teacher_color(self, cube: Samples, levels: Levels) -> Tensor:
+        """From the features that are there already, if colours are made of them."""
+        head = self.teacher.color_head
+        if head is not None and levels.features is not None and self.teacher.modulation is None:
+            return head.forward(levels.features, cube.directions)
+        color = self.teacher.evaluate_cube(cube, ("color",)).color
+        assert color is not None
+        return color
+
+    def _before_opaque(self, offsets: Tensor, lengths: Tensor, log_density: Tensor) -> Tensor:
+        """Which samples [n] the teacher's rays reach with a transmittance of `stop` or more."""
+        clipped = log_density.clamp(self.options.clip_low, self.options.clip_high)
+        thickness = (clipped.exp() * lengths / self.teacher.unit).double()
+        before = thickness.cumsum(0) - thickness
+        first = torch.cat([before, before.new_zeros(1)])[offsets[:-1]]
+        return before - torch.repeat_interleave(first, offsets.diff()) <= -math.log(
+            self.options.stop
+        )
+
+    def _shown(self, shared: Shared, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Places and what the student's trunk should give there, as far as the teacher knows."""
+        chosen = torch.randint(len(shared.t_starts), (START_POINTS,), generator=generator)
+        cube = shared.cube.positions[chosen]
+        if self.field.color_head is None:
+            return cube, None
+        with torch.no_grad():
+            targets = self.field.evaluate_cube(Samples(cube), ("features",)).features
+        assert targets is not None
+        if shared.levels.features is not None:
+            targets = shared.levels.features[chosen].clone()
+        assert shared.levels.log_density is not None
+        low, high = self.options.clip_low, self.options.clip_high
+        targets[:, 0] = shared.levels.log_density[chosen].clamp(low, high)
+        return cube, targets
+
+    def _draw_rays(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Rays [n, 7] (origin, direction, pixel width), their cameras, the slots of hard ones."""
+        self._renew_cameras()
+        cameras, n = self._cameras, self.n_rays
+        ids = torch.randint(len(cameras), (n,), generator=generator)
+        size = torch.tensor([cameras.width, cameras.height])
+        pixels = torch.rand(n, 2, generator=generator) * size
+        origins, directions = cameras.rays(ids, pixels)
+        rays = torch.cat([origins, directions, cameras.pixel_widths(ids)[:, None]], 1)
+        if not self.options.hard_rays:
+            return rays, ids, torch.empty(0, dtype=torch.long)
+        again, slots = self._hard_rays.draw(int(HARD * n), generator)
+        return torch.cat([rays, again]), ids, slots
+
+    def _renew_cameras(self) -> None:
+        epoch = self.step_number // self.options.epoch
+        if epoch == self._epoch:
+            return
+        generator = torch.Generator().manual_seed(stream_seed(self.seed ^ _CAMERAS, epoch))
+        fresh = self._fresh_cameras(generator)
+        if self.options.hard_cameras and epoch == self._epoch + 1 and len(self._errors):
+            fresh = self._hard_cameras.renewed(self._cameras, self._mean_errors(), fresh, generator)
+        self._cameras, self._epoch = fresh, epoch
+        self._errors = torch.zeros(2, len(fresh))
+
+    def _fresh_cameras(self, generator: torch.Generator) -> Cameras:
+        center, n = self.teacher.center, self.options.n_cameras
+        if self.options.poses == "shell":
+            return shell(self.scene_cameras, center, generator)
+        make = boxed if self.options.poses == "front" else like
+        return make(self.scene_cameras, center, n, generator)
+
+    def _mean_errors(self) -> Tensor:
+        total, count = self._errors
+        return torch.where(count > 0, total / count.clamp(min=1), -1.0)
+
+    def _note(self, errors: Tensor, rays: Tensor, ids: Tensor, slots: Tensor) -> None:
+        """Remember how hard cameras and rays were."""
+        n = len(errors)
+        if self.options.hard_cameras:
+            own = min(n, len(ids))
+            self._errors[0].index_add_(0, ids[:own], errors[:own].square().mean(1))
+            self._errors[1].index_add_(0, ids[:own], torch.ones(own))
+        if self.options.hard_rays and n == len(rays):
+            self._hard_rays.put(rays, errors.abs().sum(1), slots)
+
+    def _steer(self, n_rays: int, n_samples: int) -> None:
+        """Choose the next number of rays so that their samples come near the batch size."""
+        if self.options.batch_samples:
+            wanted = n_rays * min(2.0, self.options.batch_samples / max(n_samples, 1))
+            self.n_rays = max(256, min(1 << 17, int(wanted) // 64 * 64))
+
+    def check_finite(self) -> None:
+        """Raise TrainingError naming the first parameter that holds NaN or infinity."""
+        self.state.check_finite(self.step_number)
+
+    def averaged_field(self) -> RadianceField:
+        """A copy of the student with the averaged weights."""
+        field = RadianceField(self.field.config, seed=None)
+        self.state.average_into(field)
+        return field
+
+    def checkpoint_tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint needs besides the averaged field."""
+        return self.state.checkpoint_tensors()
+
+    def checkpoint_state(self) -> dict[str, int]:
+        """The numbers that go with it."""
+        return {"step": self.step_number, "n_rays": self.n_rays, "n_samples": self.n_samples}
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, int]) -> None:
+        """Go on from a checkpoint of the same configuration."""
+        self.state.restore(tensors)
+        self.step_number, self.n_rays = state["step"], state["n_rays"]
+        self.n_samples = state["n_samples"]
+
+
+def over(pixels: Composited, background: Tensor) -> Tensor:
+    """Pixels [n, 3] over backgrounds [n, 3]."""
+    return pixels.color + (1 - pixels.opacity)[:, None] * background

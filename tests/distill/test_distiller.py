@@ -1,0 +1,285 @@
+"""What a student is shown and when, and that it learns."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from neural_fields.architectures.cp import Cp
+from neural_fields.architectures.hash import Hash
+from neural_fields.architectures.mlp import Mlp
+from neural_fields.architectures.vm import Vm
+from neural_fields.architectures.voxels import Voxels
+from neural_fields.decoders import Head
+from neural_fields.distill.options import DistillOptions
+from neural_fields.distill.start import Teacher, occupied_cells, start_student
+from neural_fields.distill.trainer import Distiller
+from neural_fields.errors import InputError
+from neural_fields.fields import RadianceConfig, RadianceField, Samples, Sampling
+from neural_fields.fields.radiance import Levels
+from neural_fields.ops import occupancy_words
+from neural_fields.rendering.cameras import Cameras
+from neural_fields.rendering.occupancy import cell_centers
+from neural_fields.rendering.volume import over, render_view
+from neural_fields.training.metrics import psnr
+
+HASH = Hash(log2_table_size=12, base_resolution=8, finest_resolution=32, hidden=(32,))
+HEAD = Head(hidden=(32,))
+SAMPLING = Sampling(step=0.03, max_step=0.03, resolution=32)
+CAMERAS = Cameras.orbit((0, 0, 0), 3.5, 20.0, 12, width=32, height=32)
+SMALL = DistillOptions(batch_samples=4096, n_rays=256, epoch=20, n_cameras=20)
+
+
+def config(architecture, **changes):
+    return RadianceConfig(architecture=architecture, head=HEAD, sampling=SAMPLING, **changes)
+
+
+def teacher(seed=1):
+    """Untrained, but with density in a ball."""
+    field = RadianceField(config(HASH), seed)
+    with torch.no_grad():
+        field.trunk.encoding.table.mul_(3e3)
+        matrix, _ = list(field.trunk.mlp.layers())[-1]
+        matrix[0].abs_()  # of positive features: dense
+    in_ball = cell_centers(field).norm(dim=1) < 0.7
+    words = occupancy_words(in_ball.float() * 2 - 1, SAMPLING.grid)
+    field.occupancy.copy_(words)
+    return field
+
+
+def distiller(architecture=HASH, options=SMALL, seed=0, **more):
+    return Distiller(teacher(), config(architecture), CAMERAS, options, seed, **more)
+
+
+def moved(run, progress):
+    """Which parameters one step changes."""
+    before = {name: value.detach().clone() for name, value in run.field.named_parameters()}
+    report = run.step(progress)
+    after = dict(run.field.named_parameters())
+    return report, {name for name, value in before.items() if not torch.equal(value, after[name])}
+
+
+def test_a_copy_of_the_teacher_has_nothing_to_learn():
+    for form in ("norm", "mean"):
+        run = distiller(options=replace(SMALL, form=form, l2=1e-30))
+        run.field.load_state_dict(run.teacher.state_dict())
+        for progress in (0.0, 0.1, 0.5):
+            report, changed = moved(run, progress)
+            assert report.losses == (0.0, 0.0, 0.0)
+            assert report.mse == 0
+            assert not changed - {"trunk.encoding.table"}  # decay of networks is rounding
+            run.check_finite()
+
+
+def test_what_is_compared_when():
+    run = distiller(options=replace(SMALL, l2=1e-30), inherit=False)
+    report, changed = moved(run, 0.0)
+    assert report.stage == "features"
+    assert changed == {"trunk.encoding.table", "trunk.mlp.params"}
+    composited = []
+    original = run._composited
+    run._composited = lambda *a: composited.append(1) or original(*a)
+    report, changed = moved(run, 0.0667)
+    assert report.stage == "points"
+    assert "color_head.mlp.params" in changed
+    assert not composited
+    report, _ = moved(run, 0.1667)
+    assert report.stage == "pixels"
+    assert len(composited) == 2  # of teacher and student
+    assert run.options.stage(1999 / 30000, features=True) == "features"
+    assert run.options.stage(2000 / 30000, features=True) == "points"
+    assert run.options.stage(4999 / 30000, features=True) == "points"
+    assert run.options.stage(5000 / 30000, features=True) == "pixels"
+
+
+def test_without_shared_features_points_come_first():
+    run = distiller(Voxels(16, 4))
+    assert run.step(0.0).stage == "points"
+    other = Distiller(run.field, config(HASH), CAMERAS, SMALL)
+    assert other.step(0.0).stage == "points"
+
+
+def test_the_weight_of_features_halves_as_published():
+    options = DistillOptions()
+    for k in (1, 100, 1000, 2000):
+        published = 0.002 * 0.995**k
+        assert options.feature_weight(k / 30000) == pytest.approx(published, rel=k * 3e-5)
+
+
+def test_both_fields_see_the_same_samples(monkeypatch):
+    run = distiller()
+    seen = {}
+    original = RadianceField.evaluate_cube
+
+    def noted(self, samples, levels):
+        seen.setdefault("teacher" if self is run.teacher else "student", []).append(samples)
+        return original(self, samples, levels)
+
+    monkeypatch.setattr(RadianceField, "evaluate_cube", noted)
+    run.options = replace(SMALL, stop=0.0, start="paper")
+    run.step(0.5)
+    (other,), (mine,) = seen["teacher"], seen["student"]
+    assert torch.equal(other.positions, mine.positions)
+    assert torch.equal(other.directions, mine.directions)
+
+
+def test_samples_end_where_the_teacher_is_opaque():
+    dense = teacher()
+    with torch.no_grad():
+        matrix, _ = list(dense.trunk.mlp.layers())[-1]
+        matrix[0].mul_(8)
+    whole, cut = (
+        Distiller(dense, config(HASH), CAMERAS, replace(SMALL, stop=stop, n_rays=128))
+        for stop in (0.0, 0.05)
+    )
+    many, few = whole.step(0.5), cut.step(0.5)
+    assert few.n_samples < many.n_samples
+    assert few.n_rays == many.n_rays
+
+
+def test_the_clip_is_on_both_sides():
+    run = distiller(options=replace(SMALL, stop=0.0))
+    shared = run._ask_teacher(run._draw_rays(torch.Generator())[0], torch.zeros(256), "points")
+    n = len(shared.t_starts)
+    raw = torch.tensor([-3.0, 8.0, 0.0]).repeat(n)[:n].requires_grad_()
+    far = torch.tensor([-9.0, 20.0, 1.0]).repeat(n)[:n]
+    shared = shared._replace(levels=Levels(None, far, shared.levels.color))
+    run._shares_features = False
+    run.field.evaluate_cube = lambda *_: Levels(None, raw, shared.levels.color)
+    loss, report, _ = run._compare(shared, "points", 0.1, torch.zeros(256, 3))
+    (gradient,) = torch.autograd.grad(loss, raw)
+    assert (gradient[raw != 0] == 0).all()
+    assert (gradient[raw == 0] != 0).all()
+    assert report.losses[1] == pytest.approx(math.sqrt(int((raw == 0).sum())))
+    bounds = torch.tensor([run.options.clip_low, run.options.clip_high]).exp()
+    torch.testing.assert_close(bounds, torch.tensor([0.13534, 1096.63]), rtol=1e-4, atol=0)
+
+
+def test_heads_are_inherited_where_they_fit():
+    run = distiller()
+    assert run.inherits
+    mine, other = run.field.color_head, run.teacher.color_head
+    assert torch.equal(mine.mlp.params, other.mlp.params)
+    assert not distiller(inherit=False).inherits
+    assert not distiller(Voxels(16, 4)).inherits
+    with_other_head = replace(config(HASH), head=Head(hidden=(16,)))
+    assert not Distiller(run.teacher, with_other_head, CAMERAS, SMALL).inherits
+
+
+def test_the_student_keeps_the_teachers_occupancy():
+    run = distiller()
+    for _ in range(20):
+        run.step(0.5)
+    assert torch.equal(run.averaged_field().occupancy, run.teacher.occupancy)
+
+
+def test_occupied_cells_are_those_of_the_grid():
+    field = teacher()
+    inside = occupied_cells(field, grow=0)[0]
+    centers = cell_centers(field)
+    x, y, z = ((centers + 1) * 16).long().unbind(1)
+    assert torch.equal(inside[z, y, x], centers.norm(dim=1) < 0.7)
+    grown = occupied_cells(field)[0]
+    assert (grown | ~inside).all()
+    assert grown.sum() > inside.sum()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "of", "left"),
+    [
+        (Voxels(33, 4), HASH, 0.6),  # as many vertices as the finest level
+        (Vm(32, 8, 16), Vm(32, 4, 8), 0.1),
+        (Cp(32, 24, 32), Cp(32, 8, 12), 0.3),
+    ],
+    ids=["voxels", "vm", "cp"],
+)
+def test_closed_starts_are_near_the_teacher(architecture, of, left):
+    field = teacher()
+    if of is not HASH:  # of less rank
+        low_rank = RadianceField(config(of), 3)
+        low_rank.occupancy.copy_(field.occupancy)
+        with torch.no_grad():
+            low_rank.trunk.first.mul_(4.0)
+        field = low_rank
+    generator = torch.Generator().manual_seed(1)
+    student = RadianceField(config(architecture), 0)
+    names = start_student(student, field, CAMERAS, (-2, 7), generator, shares_features=True)
+    assert names
+    low, high = -0.4, 0.4
+    positions = torch.rand(2000, 3) * (high - low) + low
+    asked = Teacher(field, CAMERAS, (-2, 7), generator)
+    truth = asked.features(field.to_cube(positions)).values
+    mine = student.evaluate(Samples(positions), ("log_density",)).log_density
+    spread = truth[:, 0].std()
+    assert (mine - truth[:, 0]).std() < left * spread
+    if student.color_head is not None:
+        features = student.evaluate(Samples(positions), ("features",)).features
+        error = (features - truth)[:, 1:].square().mean()
+        assert error < left * truth[:, 1:].var(dim=0).mean()
+
+
+def test_architectures_without_a_closed_form_start_as_they_do():
+    student = RadianceField(config(Mlp(hidden=(32, 32))), 0)
+    before = [value.clone() for value in student.state_dict().values()]
+    generator = torch.Generator().manual_seed(1)
+    names = start_student(student, teacher(), CAMERAS, (-2, 7), generator, shares_features=True)
+    assert names == frozenset()
+    after = student.state_dict().values()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("start", ["closed", "paper"])
+def test_voxels_learn_a_hash_grid(start):
+    options = replace(SMALL, start=start, learning_rate=5e-2, grid_rate=5e-2)
+    run = distiller(Voxels(33, 4), options)
+    for step in range(150):
+        run.step(step / 150)
+    student = run.averaged_field()
+    view = Cameras.orbit((0, 0, 0), 3.5, 35.0, 1, width=48, height=48)
+    pictures = [over(render_view(field, view), torch.ones(3)) for field in (run.teacher, student)]
+    assert psnr(pictures[1], pictures[0]) > (30 if start == "closed" else 22)
+
+
+def test_steps_repeat_and_go_on(tmp_path):
+    options = replace(SMALL, hard_points=True)
+    once, twice = distiller(Vm(16, 4, 8), options), distiller(Vm(16, 4, 8), options)
+    for step in range(6):
+        once.step(step / 6)
+    for step in range(3):
+        twice.step(step / 6)
+    other = distiller(Vm(16, 4, 8), options)
+    tensors = {**twice.checkpoint_tensors()}
+    field = twice.averaged_field()
+    tensors |= {f"field.{name}": value for name, value in field.state_dict().items()}
+    other.restore(tensors, twice.checkpoint_state())
+    for step in range(3, 6):
+        other.step(step / 6)
+    for a, b in zip(once.field.parameters(), other.field.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("level", ["hard_cameras", "hard_rays", "hard_points"])
+def test_each_level_of_active_learning_runs_alone(level):
+    options = replace(SMALL, epoch=3, n_cameras=200, **{level: True})
+    run = distiller(options=options)
+    if level == "hard_rays":
+        from neural_fields.distill.pools import RayPool
+
+        run._hard_rays = RayPool(capacity=50)
+    counts = []
+    for _ in range(24):
+        counts.append(run.step(0.5).n_rays)
+        assert run.field.trunk.mlp.params.isfinite().all()
+    if level == "hard_rays":
+        assert run._hard_rays.is_full
+        assert counts[-1] == run.n_rays + int(0.1 * run.n_rays) or counts[-1] > 256
+    if level == "hard_cameras":
+        assert run._hard_cameras.is_full
+
+
+def test_options_that_are_none():
+    with pytest.raises(InputError, match="start: needs one of closed, paper"):
+        DistillOptions(start="papre")
+    with pytest.raises(InputError, match="clip_low needs to be below"):
+        DistillOptions(clip_low=8.0)
