@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import imageio.v3 as imageio
 import torch
 from torch import Tensor
 
@@ -254,6 +253,8 @@ def _written(path: Path, report: Comparison) -> int:
 
 def png(picture: Tensor) -> bytes:
     """A picture [h, w, 3] in [0, 1] as a PNG file."""
+    from PIL import Image
+
     stream = io.BytesIO()
-    imageio.imwrite(stream, (picture * 255).round().byte().numpy(), extension=".png")
+    Image.fromarray((picture * 255).round().byte().numpy()).save(stream, "PNG", optimize=True)
     return stream.getvalue()

@@ -11,6 +11,7 @@ from neural_fields.fields import RadianceField, Samples
 from neural_fields.fields.radiance import Level, Levels
 from neural_fields.ops import spherical_harmonics
 from neural_fields.rendering.cameras import Cameras
+from neural_fields.rendering.occupancy import occupied
 
 N_DIRECTIONS = 24  # from which a vertex's colours are asked
 EMPTY = -6.0  # log-density of vertices that no occupied cell touches
@@ -95,8 +96,7 @@ def occupied_cells(field: RadianceField, grow: int = 1) -> Tensor:
     """Cells that rays visit and those within `grow` of them: bool [cascades, z, y, x]."""
     spec = field.config.sampling.grid
     blocks = spec.resolution // 4
-    bits = (field.occupancy[:, None] >> torch.arange(64)) & 1
-    cells = bits.view(spec.n_cascades, blocks, blocks, blocks, 4, 4, 4)
+    cells = occupied(field).view(spec.n_cascades, blocks, blocks, blocks, 4, 4, 4)
     dense = cells.permute(0, 1, 4, 2, 5, 3, 6).reshape(
         spec.n_cascades, spec.resolution, spec.resolution, spec.resolution
     )

@@ -87,6 +87,11 @@ def _log_density(field: RadianceField, cube: Tensor) -> Tensor:
     return out
 
 
+def occupied(field: RadianceField) -> Tensor:
+    """Which cells rays visit: bool [cells], in the grid's order."""
+    return ((field.occupancy[:, None] >> torch.arange(64)) & 1).bool().view(-1)
+
+
 def cell_centers(field: RadianceField) -> Tensor:
     """World positions [cells, 3] of the cells' centres, in the grid's order."""
     spec = field.config.sampling.grid

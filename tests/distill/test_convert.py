@@ -1,12 +1,16 @@
 """Any field into any other, in Python."""
 
+import io
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import trimesh
+from PIL import Image
 
 import neural_fields as nf
 from neural_fields import InputError, distill
@@ -46,8 +50,6 @@ def ball(tmp_path_factory):
 @pytest.fixture(scope="module")
 def rings(tmp_path_factory):
     """A picture field of rings."""
-    from PIL import Image
-
     y, x = np.mgrid[:64, :80] / 64
     values = np.sin(40 * ((x - 0.3) ** 2 + (y - 0.4) ** 2)) * 0.5 + 0.5
     folder = tmp_path_factory.mktemp("rings")
@@ -102,10 +104,7 @@ def test_the_report_is_in_the_file(rings, tmp_path):
     content = read_field_file(path)
     kept = content.metrics["conversion"]
     assert kept == json.loads(json.dumps(found.report.figures))
-    png = bytes(content.tensors["comparison"].numpy())
-    import imageio.v3 as imageio
-
-    picture = imageio.imread(png)
+    picture = np.asarray(Image.open(io.BytesIO(content.tensors["comparison"].numpy())))
     assert picture.shape == (64, 3 * 80, 3)
     torch.testing.assert_close(
         torch.from_numpy(picture).float() / 255, found.report.picture, atol=1 / 255, rtol=0
@@ -114,15 +113,9 @@ def test_the_report_is_in_the_file(rings, tmp_path):
 
 
 def test_runs_repeat_and_go_on(rings, tmp_path):
-    class Stop(KeyboardInterrupt):
-        pass
-
     def fit(name, **more):
         path = tmp_path / f"{name}.nf"
         return nf.convert(rings, path, to=Siren(hidden=(16,)), steps=40, **more)
-
-    import os
-    import signal
 
     def stop(progress):
         if progress.moment.step == 15:
