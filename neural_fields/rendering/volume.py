@@ -13,6 +13,8 @@ from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.footprint import cone_variances
 
 CULL = 1e-4  # a sample of less weight gets no colour: below a third of an 8-bit step per ray
+_RAYS = 8192  # at once, where there is no fused path
+_FIRST_WAVE = 16  # samples of a ray, twice as many in every next wave
 NORMAL_STEP = 1 / 64  # units: a cell of the occupancy grid
 Mode = Literal["rgb", "depth", "normal", "opacity"]
 
@@ -71,31 +73,46 @@ def _render_by_ops(
     field: RadianceField, origins: Tensor, directions: Tensor, pixel_widths: Tensor
 ) -> Rendered:
     parts = []
-    for begin in range(0, max(origins.shape[0], 1), 8192):  # once for no rays at all
-        o, d = origins[begin : begin + 8192], directions[begin : begin + 8192]
-        samples = march(field.march_scene(), field.occupancy, o, d)
-        counts = samples.offsets.diff()
-        ray = torch.repeat_interleave(torch.arange(o.shape[0]), counts)
-        middle = (samples.t_starts + samples.t_ends) / 2
-        positions = o[ray] + middle[:, None] * d[ray]
+    for begin in range(0, max(origins.shape[0], 1), _RAYS):  # once for no rays at all
+        rays = slice(begin, begin + _RAYS)
+        parts.append(_render_in_waves(field, origins[rays], directions[rays], pixel_widths[rays]))
+    return Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _render_in_waves(
+    field: RadianceField, origins: Tensor, directions: Tensor, pixel_widths: Tensor
+) -> Rendered:
+    """The next samples of all rays, then of those that are not opaque yet, and so on."""
+    n, stop = origins.shape[0], field.config.sampling.stop
+    samples = march(field.march_scene(), field.occupancy, origins, directions)
+    color, depth, passed = torch.zeros(n, 3), torch.zeros(n), torch.ones(n)
+    active, first, end = torch.arange(n), samples.offsets[:-1], samples.offsets[1:]
+    wave = _FIRST_WAVE
+    while active.numel():
+        counts = (end - first).clamp(max=wave)
+        offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        ray = torch.repeat_interleave(active, counts)
+        within = torch.arange(int(offsets[-1])) - torch.repeat_interleave(offsets[:-1], counts)
+        index = torch.repeat_interleave(first, counts) + within
+        t_starts, t_ends = samples.t_starts[index], samples.t_ends[index]
+        positions = origins[ray] + ((t_starts + t_ends) / 2)[:, None] * directions[ray]
         variances = None
         if field.trunk.sees_variances:
-            widths = pixel_widths[begin : begin + 8192][ray]
-            variances = cone_variances(samples.t_starts, samples.t_ends, d[ray], widths)
-        levels = field.evaluate(Samples(positions, d[ray], variances))
+            variances = cone_variances(t_starts, t_ends, directions[ray], pixel_widths[ray])
+        levels = field.evaluate(Samples(positions, directions[ray], variances))
         assert levels.log_density is not None
         assert levels.color is not None
         density = levels.log_density.exp() / field.unit
-        out = composite(
-            samples.offsets,
-            samples.t_starts,
-            samples.t_ends,
-            density,
-            levels.color,
-            stop=field.config.sampling.stop,
-        )
-        parts.append(Rendered(out.color, out.opacity, out.depth))
-    return Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        out = composite(offsets, t_starts, t_ends, density, levels.color, stop=stop)
+        before = passed[active]
+        color[active] += before[:, None] * out.color
+        depth[active] += before * out.depth
+        passed[active] = before * (1 - out.opacity)
+        first = first + counts
+        goes_on = (first < end) & (passed[active] >= stop)
+        active, first, end = active[goes_on], first[goes_on], end[goes_on]
+        wave *= 2
+    return Rendered(color, 1 - passed, depth)
 
 
 def render_view(field: RadianceField, cameras: Cameras, index: int = 0) -> Rendered:
