@@ -34,7 +34,7 @@ class RayPool:
     """
 
     def __init__(self, capacity: int = RAY_CAPACITY) -> None:
-        self.rays = torch.empty(capacity, 7)  # origin, direction, pixel width
+        self.rays = torch.zeros(capacity, 7)  # origin, direction, pixel width
         self.ages = torch.zeros(capacity, dtype=torch.int32)
         self.n_filled = 0
 
@@ -42,6 +42,10 @@ class RayPool:
     def is_full(self) -> bool:
         """Whether rays come again."""
         return self.n_filled == len(self.rays)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps, besides `n_filled`."""
+        return {"rays": self.rays, "ages": self.ages}
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Rays [n, 7] and their slots [n], none before the pool is full."""
@@ -73,14 +77,16 @@ class CameraPool:
     by camera.
     """
 
-    def __init__(self, capacity: int = CAMERA_CAPACITY) -> None:
-        self._capacity = capacity
-        self.poses = torch.empty(0, 4, 4, dtype=torch.float64)
+    def __init__(self, per_epoch: int, capacity: int = CAMERA_CAPACITY) -> None:
+        """`per_epoch`: cameras that are looked from."""
+        self._n, self._capacity = int(HARD * per_epoch), capacity
+        self.poses = torch.zeros(capacity + self._n, 4, 4, dtype=torch.float64)
+        self.n_filled = 0
 
     @property
     def is_full(self) -> bool:
         """Whether cameras come again."""
-        return len(self.poses) > self._capacity
+        return self.n_filled > self._capacity
 
     def renewed(
         self, last: Cameras, errors: Tensor, fresh: Cameras, generator: torch.Generator
@@ -93,14 +99,14 @@ class CameraPool:
             fresh: what would be looked from next.
             generator: of the draws.
         """
-        n = int(HARD * len(last))
-        worst = last.camera_to_world[errors.topk(n).indices].double()
+        worst = last.camera_to_world[errors.topk(self._n).indices].double()
         if not self.is_full:
-            self.poses = torch.cat([self.poses, worst])
+            self.poses[self.n_filled : self.n_filled + self._n] = worst
+            self.n_filled += self._n
             return fresh
-        drawn = torch.randperm(len(self.poses), generator=generator)[:n]
-        places = torch.randperm(len(fresh), generator=generator)[: len(drawn)]
+        drawn = torch.randperm(self.n_filled, generator=generator)[: self._n]
+        places = torch.randperm(len(fresh), generator=generator)[: self._n]
         poses = fresh.camera_to_world.double()
         poses[places] = shaken(self.poses[drawn], CAMERA_ANGLE, generator)
-        self.poses[drawn] = worst[: len(drawn)]
+        self.poses[drawn] = worst
         return with_poses(fresh, poses)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from neural_fields.decoders import direction_coordinates
-from neural_fields.distill.cameras import boxed, like, shell
+from neural_fields.distill.cameras import boxed, like, shell, with_poses
 from neural_fields.distill.options import DistillOptions, Stage
-from neural_fields.distill.pools import HARD, CameraPool, RayPool
+from neural_fields.distill.pools import HARD, RAY_CAPACITY, CameraPool, RayPool
 from neural_fields.distill.start import start_student
 from neural_fields.fields import RadianceConfig, RadianceField, Samples
 from neural_fields.fields.quantize import quantized
@@ -68,8 +68,7 @@ class Distiller:
     """One run: a frozen teacher, a student that learns, the samples that both see.
 
     The teacher marches; the student keeps the teacher's occupancy grid. Every random choice is a
-    function of (seed, step), so a run can stop and go on; what PVD-AL has seen of hard cameras and
-    rays is not kept in checkpoints, and is found anew.
+    function of (seed, step) and of the pools of PVD-AL, so a run can stop and go on.
     """
 
     def __init__(
@@ -108,9 +107,10 @@ class Distiller:
             "features" in teacher.levels and "features" in self.field.levels
         )
         self._batch = PackedBatch(teacher, (options.batch_samples or 1 << 18) * 2)
-        self._epoch, self._cameras = -1, cameras
-        self._errors = torch.empty(0)
-        self._hard_cameras, self._hard_rays = CameraPool(), RayPool()
+        self._epoch, self._cameras = -1, self._fresh_cameras(torch.Generator())
+        self._errors = torch.zeros(2, len(self._cameras))
+        self._hard_cameras = CameraPool(len(self._cameras))
+        self._hard_rays = RayPool(RAY_CAPACITY if options.hard_rays else 0)
 
     @torch.no_grad()
     def _inherit_head(self) -> bool:
@@ -317,12 +317,15 @@ class Distiller:
         epoch = self.step_number // self.options.epoch
         if epoch == self._epoch:
             return
-        generator = torch.Generator().manual_seed(stream_seed(self.seed ^ _CAMERAS, epoch))
+        generator = self._of_epoch(epoch)
         fresh = self._fresh_cameras(generator)
-        if self.options.hard_cameras and epoch == self._epoch + 1 and len(self._errors):
+        if self.options.hard_cameras and self._epoch >= 0:
             fresh = self._hard_cameras.renewed(self._cameras, self._mean_errors(), fresh, generator)
         self._cameras, self._epoch = fresh, epoch
         self._errors = torch.zeros(2, len(fresh))
+
+    def _of_epoch(self, epoch: int) -> torch.Generator:
+        return torch.Generator().manual_seed(stream_seed(self.seed ^ _CAMERAS, epoch))
 
     def _fresh_cameras(self, generator: torch.Generator) -> Cameras:
         center, n = self.teacher.center, self.options.n_cameras
@@ -363,17 +366,45 @@ class Distiller:
 
     def checkpoint_tensors(self) -> dict[str, Tensor]:
         """What a checkpoint needs besides the averaged field."""
-        return self.state.checkpoint_tensors()
+        return {**self.state.checkpoint_tensors(), **self._active_tensors()}
+
+    def _active_tensors(self) -> dict[str, Tensor]:
+        """What PVD-AL has seen."""
+        found: dict[str, Tensor] = {}
+        if self.options.hard_rays:
+            rays = self._hard_rays.tensors()
+            found |= {f"checkpoint.hard_{name}": value for name, value in rays.items()}
+        if self.options.hard_cameras:
+            found["checkpoint.hard_cameras"] = self._hard_cameras.poses
+            found["checkpoint.cameras"] = self._cameras.camera_to_world
+            found["checkpoint.errors"] = self._errors
+        return found
 
     def checkpoint_state(self) -> dict[str, int]:
         """The numbers that go with it."""
-        return {"step": self.step_number, "n_rays": self.n_rays, "n_samples": self.n_samples}
+        return {
+            "step": self.step_number,
+            "n_rays": self.n_rays,
+            "n_samples": self.n_samples,
+            "epoch": self._epoch,
+            "n_hard_rays": self._hard_rays.n_filled,
+            "n_hard_cameras": self._hard_cameras.n_filled,
+        }
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, int]) -> None:
         """Go on from a checkpoint of the same configuration."""
         self.state.restore(tensors)
         self.step_number, self.n_rays = state["step"], state["n_rays"]
-        self.n_samples = state["n_samples"]
+        self.n_samples, self._epoch = state["n_samples"], state["epoch"]
+        self._hard_rays.n_filled = state["n_hard_rays"]
+        self._hard_cameras.n_filled = state["n_hard_cameras"]
+        if self._epoch < 0:
+            return
+        self._cameras = self._fresh_cameras(self._of_epoch(self._epoch))
+        for name, value in self._active_tensors().items():
+            value.copy_(tensors[name])
+        # Rays are made from tables that are kept beside the poses.
+        self._cameras = with_poses(self._cameras, self._cameras.camera_to_world)
 
 
 def over(pixels: Composited, background: Tensor) -> Tensor:

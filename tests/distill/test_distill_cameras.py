@@ -142,7 +142,7 @@ def test_old_rays_are_not_put_back():
 
 
 def test_hard_cameras_come_again():
-    pool, last = CameraPool(capacity=4), ring(30)
+    pool, last = CameraPool(30, capacity=4), ring(30)
     errors = torch.zeros(30)
     errors[[3, 8, 21]] = 1.0
     fresh = ring(30, radius=6.0)
