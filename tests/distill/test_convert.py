@@ -13,13 +13,14 @@ import trimesh
 from PIL import Image
 
 import neural_fields as nf
-from neural_fields import InputError, distill
+from neural_fields import InputError, architectures, distill
 from neural_fields.architectures.hash import Hash
 from neural_fields.architectures.mlp import Mlp
 from neural_fields.architectures.rbf import HashSizes, Rbf
 from neural_fields.architectures.siren import Siren
 from neural_fields.architectures.voxels import Voxels
 from neural_fields.data.mesh import mesh_of
+from neural_fields.distill import report
 from neural_fields.distill.shape import FieldShape
 from neural_fields.fields import (
     ImageConfig,
@@ -34,6 +35,11 @@ from neural_fields.fields import (
 from neural_fields.training.sdf import Pool
 
 SMALL_HASH = Hash(log2_table_size=12, base_resolution=8, finest_resolution=64, hidden=(32,))
+
+
+@pytest.fixture(autouse=True)
+def small_reports(monkeypatch):
+    monkeypatch.setattr(report, "LARGEST", 64)
 
 
 @pytest.fixture(scope="module")
@@ -140,13 +146,31 @@ def test_resuming_with_another_teacher_is_refused(rings, tmp_path):
         nf.convert(tmp_path / "other.nf", path, to=Siren(hidden=(16,)), steps=5, resume=True)
 
 
-@pytest.mark.parametrize("to", [SMALL_HASH, Mlp(hidden=(32,)), Voxels(16, 4)])
-def test_a_scene_without_cameras(to):
-    sampling = Sampling(step=0.2, max_step=0.2, resolution=16)
-    field = RadianceField(RadianceConfig(architecture=Voxels(16, 1), sampling=sampling), 1)
-    found = nf.convert(field, to=to, steps=2, options={"batch_samples": 2048, "n_rays": 64})
-    assert found.summary["psnr_student_vs_teacher"] > 0
+SCENE = RadianceConfig(
+    architecture=Voxels(16, 1), sampling=Sampling(step=0.3, max_step=0.3, resolution=16)
+)
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_every_architecture_is_student_and_teacher(name):
+    """Of scenes without cameras, and without data."""
+    options = {"batch_samples": 1024, "n_rays": 64}
+    found = nf.convert(RadianceField(SCENE, 1), to=name, steps=1, options=options)
+    assert found.run.field.architecture == name
     assert found.summary["teacher"] == "a field of voxels"
+    back = nf.convert(found.run.field, to=SMALL_HASH, steps=1, options=options)
+    assert back.summary["psnr_student_vs_teacher"] > 0
+
+
+@pytest.mark.parametrize("modulate", ["xyz", "direction", "direction-trunk", "camera"])
+def test_modulated_networks_are_students_and_teachers(modulate):
+    options = {"batch_samples": 1024, "n_rays": 64}
+    made = nf.convert(
+        RadianceField(SCENE, 1), to=Mlp(hidden=(32,)), modulate=modulate, steps=1, options=options
+    )
+    assert made.run.field.modulation is not None
+    back = nf.convert(made.run.field, to=SMALL_HASH, steps=1, options=options)
+    assert back.summary["psnr_student_vs_teacher"] > 0
 
 
 def test_what_cannot_be_converted(rings, ball):
