@@ -43,6 +43,7 @@ class Rates(NamedTuple):
         final: both at the end, as a share of the start.
         batch: pixels or samples per step.
         seconds: of training where no budget is given; None: what the kind of field takes.
+        taught: factor of the rates for a student of another field, whose answers have no noise.
     """
 
     network: float
@@ -50,6 +51,7 @@ class Rates(NamedTuple):
     final: float
     batch: int = 1 << 16
     seconds: float | None = None
+    taught: float = 1.0
 
 
 class Spectral(NamedTuple):

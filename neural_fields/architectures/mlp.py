@@ -103,7 +103,7 @@ class Mlp(Architecture):
         """NeRF's own, or more for short runs."""
         usual = 2e-3 if kind == "image" else 5e-3
         rate = 5e-4 if preset in ("nerf", "paper") else usual
-        return deep_rates(kind, rate)
+        return deep_rates(kind, rate)._replace(taught=2.0)
 
     def spectral(self) -> tuple[Spectral, ...]:
         """The number of octaves."""

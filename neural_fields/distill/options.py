@@ -43,6 +43,7 @@ class DistillOptions:
         color: of the points' colours'.
         feature_life: share of the budget in which the weight of the features halves.
         stop: transmittance of the teacher below which the shared samples end; 0: never.
+        coarse_step: factor on the sampling step at the start; it falls to 1 at half the budget.
         epoch: steps for which cameras are kept.
         n_cameras: of an epoch.
         poses: `like` the scene's, or PVD's `shell` around the box or `front` of it.
@@ -70,6 +71,7 @@ class DistillOptions:
     color: float = 0.002
     feature_life: float = 138 / 30000
     stop: float = 1e-3
+    coarse_step: float = 8.0
     epoch: int = 312
     n_cameras: int = 312
     poses: Literal["like", "shell", "front"] = "like"

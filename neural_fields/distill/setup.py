@@ -53,8 +53,8 @@ def radiance_student(
         )
     options = DistillOptions(
         batch_samples=max(1 << 12, rates.batch // 4),  # hardly any noise
-        learning_rate=rates.network,
-        grid_rate=rates.grid,
+        learning_rate=rates.taught * rates.network,
+        grid_rate=rates.taught * rates.grid,
         final_rate=rates.final,
     )
     if method == "pvd-al":
@@ -77,6 +77,7 @@ def _published(student: str, method: Method) -> DistillOptions:
         grid_rate=rate,
         final_rate=7e-3,
         stop=0.0,
+        coarse_step=1.0,
         poses="shell",
     )
     if method == "pvd-al":

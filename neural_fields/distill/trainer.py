@@ -17,10 +17,11 @@ from neural_fields.distill.start import start_student
 from neural_fields.fields import RadianceConfig, RadianceField, Samples
 from neural_fields.fields.quantize import quantized
 from neural_fields.fields.radiance import Level, Levels
-from neural_fields.ops import SampleLevels, composite, level_losses, visible_samples
+from neural_fields.ops import MarchScene, SampleLevels, composite, level_losses, visible_samples
 from neural_fields.ops.composite import Composited
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.footprint import cone_variances
+from neural_fields.training.nerf import coarser
 from neural_fields.training.radiance_step import PackedBatch
 from neural_fields.training.state import START_POINTS, TrainState, grid_shares, stream_seed
 
@@ -129,7 +130,8 @@ class Distiller:
         background = torch.rand(len(rays), 3, generator=generator)
         if self.step_number == 0 and self.options.start == "closed":
             self._start(generator)
-        shared = self._ask_teacher(rays, jitter, stage)
+        scene = coarser(self.teacher.march_scene(), self.options.coarse_step, progress)
+        shared = self._ask_teacher(rays, jitter, stage, scene)
         n_rays = len(shared.offsets) - 1
         self.state.start(
             self.field.trunk, self.seed, self.step_number, lambda g: self._shown(shared, g)
@@ -222,7 +224,7 @@ class Distiller:
         return composite(shared.offsets, shared.t_starts, shared.t_ends, density, levels.color)
 
     @torch.no_grad()
-    def _ask_teacher(self, rays: Tensor, jitter: Tensor, stage: Stage) -> Shared:
+    def _ask_teacher(self, rays: Tensor, jitter: Tensor, stage: Stage, scene: MarchScene) -> Shared:
         """March, ask, and end the samples where the teacher has become opaque."""
         teacher = self.teacher
         origins, directions, widths = (
@@ -230,7 +232,7 @@ class Distiller:
             rays[:, 3:6].contiguous(),
             rays[:, 6],
         )
-        samples, n_used = self._batch.march(origins, directions, jitter, teacher.march_scene())
+        samples, n_used = self._batch.march(origins, directions, jitter, scene)
         n_used = max(n_used, 1)
         offsets = samples.offsets[: n_used + 1].clone()
         n = int(offsets[-1])

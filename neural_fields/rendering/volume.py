@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neural_fields.fields import RadianceField, Samples
 from neural_fields.ops import composite, march, radiance_render
+from neural_fields.ops.threads import one_torch_thread
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.footprint import cone_variances
 
@@ -32,6 +33,7 @@ class Rendered(NamedTuple):
 
 
 @torch.no_grad()
+@one_torch_thread()
 def render_rays(
     field: RadianceField, origins: Tensor, directions: Tensor, pixel_widths: Tensor | None = None
 ) -> Rendered:

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Protocol
 
 from neural_fields.errors import TrainingError
+from neural_fields.ops.threads import one_torch_thread
 from neural_fields.training.budget import Budget
 
 
@@ -77,7 +78,7 @@ def run_loop(
     """
     saved_at = seconds
     moment = Moment(trainer.step_number, seconds, budget.progress(trainer.step_number, seconds))
-    with _interrupts_noted() as interrupted:
+    with _interrupts_noted() as interrupted, one_torch_thread():
         while moment.progress < 1.0 and not interrupted.is_set():
             began = time.perf_counter()
             report = trainer.step(moment.progress)

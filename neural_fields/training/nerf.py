@@ -61,6 +61,17 @@ class StepReport:
     n_samples: int
 
 
+def coarser(scene: MarchScene, coarse_step: float, progress: float) -> MarchScene:
+    """Longer steps at first: more rays for the same samples while detail is still missing.
+
+    The factor falls from `coarse_step` to 1 at half of the budget.
+    """
+    # In sixteenths of an octave, so that few distinct scenes are made.
+    octaves = math.log2(coarse_step) * max(0.0, 1 - 2 * progress)
+    step = scene.step * 2.0 ** (round(octaves * 16) / 16)
+    return replace(scene, step=step, max_step=max(scene.max_step, step))
+
+
 class NerfTrainer:
     """Raw weights, optimiser state, averaged weights and occupancy of one run.
 
@@ -116,7 +127,10 @@ class NerfTrainer:
             self._update_grid()
         self.state.start(self.field.trunk, self.seed, self.step_number, self._places)
         with quantized(self.field, self.field.config.weight_bits):
-            outcome = self._gradients(self._draw_rays(), self._scene(progress))
+            outcome = self._gradients(
+                self._draw_rays(),
+                coarser(self.field.march_scene(), self.options.coarse_step, progress),
+            )
         self.step_number += 1
         if math.isfinite(outcome.loss):
             rate = self.options.learning_rate * self.options.final_rate**progress
@@ -133,16 +147,6 @@ class NerfTrainer:
     def _places(self, generator: torch.Generator) -> tuple[Tensor, None]:
         """Where a trunk that starts from data should look; what it should give is not known."""
         return self.grid.sample(START_POINTS, generator), None
-
-    def _scene(self, progress: float) -> MarchScene:
-        """Longer steps at first: more rays for the same samples while detail is still missing."""
-        scene = self.field.march_scene()
-        # In sixteenths of an octave, so that few distinct scenes are made.
-        octaves = math.log2(self.options.coarse_step) * max(0.0, 1 - 2 * progress)
-        factor = 2.0 ** (round(octaves * 16) / 16)
-        return replace(
-            scene, step=scene.step * factor, max_step=max(scene.max_step, scene.step * factor)
-        )
 
     def _draw_rays(self) -> Rays:
         generator = torch.Generator().manual_seed(stream_seed(self.seed, self.step_number))

@@ -110,7 +110,7 @@ def test_the_report_is_in_the_file(rings, tmp_path):
     content = read_field_file(path)
     kept = content.metrics["conversion"]
     assert kept == json.loads(json.dumps(found.report.figures))
-    picture = np.asarray(Image.open(io.BytesIO(content.tensors["comparison"].numpy())))
+    picture = np.array(Image.open(io.BytesIO(content.tensors["comparison"].numpy())))
     assert picture.shape == (64, 3 * 80, 3)
     torch.testing.assert_close(
         torch.from_numpy(picture).float() / 255, found.report.picture, atol=1 / 255, rtol=0

@@ -29,7 +29,7 @@ HASH = Hash(log2_table_size=12, base_resolution=8, finest_resolution=32, hidden=
 HEAD = Head(hidden=(32,))
 SAMPLING = Sampling(step=0.03, max_step=0.03, resolution=32)
 CAMERAS = Cameras.orbit((0, 0, 0), 3.5, 20.0, 12, width=32, height=32)
-SMALL = DistillOptions(batch_samples=4096, n_rays=256, epoch=20, n_cameras=20)
+SMALL = DistillOptions(batch_samples=4096, n_rays=256, epoch=20, n_cameras=20, coarse_step=1.0)
 
 
 def config(architecture, **changes):
@@ -141,7 +141,8 @@ def test_samples_end_where_the_teacher_is_opaque():
 
 def test_the_clip_is_on_both_sides():
     run = distiller(options=replace(SMALL, stop=0.0))
-    shared = run._ask_teacher(run._draw_rays(torch.Generator())[0], torch.zeros(256), "points")
+    rays, scene = run._draw_rays(torch.Generator())[0], run.teacher.march_scene()
+    shared = run._ask_teacher(rays, torch.zeros(256), "points", scene)
     n = len(shared.t_starts)
     raw = torch.tensor([-3.0, 8.0, 0.0]).repeat(n)[:n].requires_grad_()
     far = torch.tensor([-9.0, 20.0, 1.0]).repeat(n)[:n]

@@ -73,7 +73,7 @@ def test_the_fused_path_and_the_operations_agree(data):
     step = radiance_step._ByOps(
         by_ops.field,
         by_ops.state,
-        radiance_step._Batch(by_ops.field, 4096 * 3 // 2),
+        radiance_step.PackedBatch(by_ops.field, 4096 * 3 // 2),
         by_ops.options.huber,
     )
     scene = fused._scene(0.5)
