@@ -76,7 +76,7 @@ def test_the_fused_path_and_the_operations_agree(data):
         radiance_step.PackedBatch(by_ops.field, 4096 * 3 // 2),
         by_ops.options.huber,
     )
-    scene = fused._scene(0.5)
+    scene = fused.field.march_scene()
     rays = fused._draw_rays()
     ours, theirs = fused._gradients(rays, scene), step(rays, scene)
     assert ours.n_rays == theirs.n_rays
