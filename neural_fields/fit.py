@@ -33,7 +33,7 @@ from neural_fields.training.presets import (
 )
 from neural_fields.training.run import Plan, Progress, Run, checked_output, provenance, run_plan
 from neural_fields.training.run import changed_options as _changed
-from neural_fields.training.sdf import SdfTrainer
+from neural_fields.training.sdf import MeshShape, SdfTrainer
 from neural_fields.training.tcnn import Chosen, FieldChoice, TcnnConfig, chosen_field
 from neural_fields.training.thumbnail import of_image, of_scene, of_shape
 
@@ -282,7 +282,7 @@ def sdf(
         on_load(data)
     begun = path if resume else None
     config, record, spent = _frequencies(config, data, fresh, begun, budget, on_choice)
-    trainer = SdfTrainer(config, data, _changed(training, options or {}), seed)
+    trainer = SdfTrainer(config, MeshShape(data), _changed(training, options or {}), seed)
     about = Description(
         scene={"box": config.box, "unit": trainer.field.unit},
         protocol={"origin": data.origin, "watertight": data.watertight, "sign": trainer.sign},

@@ -167,12 +167,14 @@ class Trunk(nn.Module):
         grids: names of the parameters that are grids; the others are networks.
         n_modulated: hidden layers that coordinate-aware modulation may act on.
         sees_variances: whether `forward` takes what positions stand for, not points alone.
+        n_harmonics: coefficients per colour that `density_and_color` has, 0 where it has none.
         start_step: the step before which trainers call `start`; None: never.
     """
 
     grids: frozenset[str] = frozenset()
     n_modulated: int = 0
     sees_variances: bool = False
+    n_harmonics: int = 0
     start_step: int | None = None
 
     @property

@@ -75,7 +75,7 @@ class VoxelsTrunk(Trunk):
 
     def __init__(self, spec: VoxelsSpec) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.n_harmonics = spec, spec.n_harmonics
         self.grid = nn.Parameter(huge_pages_empty((spec.n_vertices, spec.n_channels)))
 
     @property

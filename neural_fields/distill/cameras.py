@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from neural_fields.rendering.cameras import Cameras
+from neural_fields.rendering.poses import looking_at, on_sphere
 
 NEIGHBOURS = 6  # a new camera lies between a camera and one of so many nearest
 BEYOND = 0.25  # of the way to the neighbour, that it may lie outside of it
@@ -99,18 +101,9 @@ def shell(
     distances = (poses[:, :3, 3] - middle).norm(dim=1)
     low, high = radius or (float(distances.min()), float(distances.max()))
     up = torch.nn.functional.normalize(poses[:, :3, 1].mean(0), dim=0)
-    start = torch.zeros(3, dtype=torch.float64)
-    start[int(up.abs().argmin())] = 1.0
-    start = torch.nn.functional.normalize(start - up * (start @ up), dim=0)
-    side = torch.linalg.cross(up, start)
-    flat = azimuth.cos()[:, None] * start + azimuth.sin()[:, None] * side
-    backward = elevation.cos()[:, None] * flat + elevation.sin()[:, None] * up
-    right = torch.nn.functional.normalize(torch.linalg.cross(up.expand(n, 3), backward), dim=1)
-    new = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
-    new[:, :3, 0], new[:, :3, 1] = right, torch.linalg.cross(backward, right)
-    new[:, :3, 2] = backward
-    new[:, :3, 3] = middle + (low + noise[2] * (high - low))[:, None] * backward
-    return with_poses(cameras[torch.zeros(n, dtype=torch.long)], new)
+    away = (low + noise[2] * (high - low))[:, None] * on_sphere(azimuth, elevation, up)
+    lens = cameras[torch.zeros(n, dtype=torch.long)]
+    return with_poses(lens, looking_at(middle, middle + away, up))
 
 
 def boxed(cameras: Cameras, center: Sequence[float], n: int, generator: torch.Generator) -> Cameras:
@@ -119,13 +112,9 @@ def boxed(cameras: Cameras, center: Sequence[float], n: int, generator: torch.Ge
     low, high = positions.amin(0) - 1e-6, positions.amax(0) + 1e-6
     place = low + torch.rand(n, 3, generator=generator, dtype=torch.float64) * (high - low)
     middle = torch.tensor(list(center), dtype=torch.float64)
-    backward = torch.nn.functional.normalize(place - middle, dim=1)
     up = cameras.camera_to_world[:, :3, 1].double().mean(0)
-    right = torch.nn.functional.normalize(torch.linalg.cross(up.expand(n, 3), backward), dim=1)
-    new = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
-    new[:, :3, 0], new[:, :3, 1] = right, torch.linalg.cross(backward, right)
-    new[:, :3, 2], new[:, :3, 3] = backward, place
-    return with_poses(cameras[torch.zeros(n, dtype=torch.long)], new)
+    lens = cameras[torch.zeros(n, dtype=torch.long)]
+    return with_poses(lens, looking_at(middle, place, up))
 
 
 def shaken(poses: Tensor, angle: float, generator: torch.Generator) -> Tensor:
@@ -147,15 +136,7 @@ def shaken(poses: Tensor, angle: float, generator: torch.Generator) -> Tensor:
 
 def with_poses(cameras: Cameras, poses: Tensor) -> Cameras:
     """The same lenses elsewhere."""
-    return Cameras(
-        camera_to_world=poses.float(),
-        focal=cameras.focal,
-        principal=cameras.principal,
-        width=cameras.width,
-        height=cameras.height,
-        distortion=cameras.distortion,
-        model=cameras.model,
-    )
+    return replace(cameras, camera_to_world=poses.float(), times=None)
 
 
 def _rotation(matrices: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from neural_fields.distill.options import DistillOptions, Method
 from neural_fields.fields import ImageConfig, RadianceConfig, RadianceField, SdfConfig
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.training.image import ImageOptions
-from neural_fields.training.presets import pixels_along, sized_for, with_choices
+from neural_fields.training.presets import of_rates, pixels_along, sized_for, with_choices
 from neural_fields.training.sdf import SdfOptions
 from neural_fields.training.tcnn import Chosen
 
@@ -53,9 +53,7 @@ def radiance_student(
         )
     options = DistillOptions(
         batch_samples=max(1 << 12, rates.batch // 4),  # hardly any noise
-        learning_rate=rates.taught * rates.network,
-        grid_rate=rates.taught * rates.grid,
-        final_rate=rates.final,
+        **of_rates(rates, rates.taught),
     )
     if method == "pvd-al":
         options = replace(options, hard_cameras=True, hard_rays=True, hard_points=True)
@@ -98,12 +96,7 @@ def sdf_student(
     """The same of a signed distance field."""
     sized, rates = sized_for(to, preset, Target("sdf", 3, _FINEST_SHAPE))
     config = SdfConfig(box=teacher.box, architecture=sized)
-    options = SdfOptions(
-        batch_points=rates.batch,
-        learning_rate=rates.network,
-        grid_rate=rates.grid,
-        final_rate=rates.final,
-    )
+    options = SdfOptions(batch_points=rates.batch, **of_rates(rates))
     return with_choices(config, precision, modulate, bits), options
 
 
@@ -120,12 +113,7 @@ def image_student(
     target = Target("image", 2, max(teacher.width, teacher.height))
     sized, rates = sized_for(to, preset, target)
     config = replace(teacher, architecture=sized, modulate=None, weight_bits=32)
-    options = ImageOptions(
-        batch_pixels=rates.batch,
-        learning_rate=rates.network,
-        grid_rate=rates.grid,
-        final_rate=rates.final,
-    )
+    options = ImageOptions(batch_pixels=rates.batch, **of_rates(rates))
     return with_choices(config, precision, modulate, bits), options
 
 

@@ -16,10 +16,9 @@ class FieldShape:
     """A signed distance field as a shape to be fitted: its zero set, and its values.
 
     Example:
-        >>> from neural_fields.training.sdf import Shape
         >>> from neural_fields.fields import SdfConfig
-        >>> isinstance(FieldShape(SdfField(SdfConfig())), Shape)
-        True
+        >>> FieldShape(SdfField(SdfConfig())).signed(torch.zeros(4, 3)).shape
+        torch.Size([4])
     """
 
     sign = "the teacher"

@@ -129,8 +129,8 @@ def start_student(
     """
     asked = Teacher(teacher, cameras, clip, generator)
     if student.color_head is None:
-        n_harmonics = getattr(student.config.architecture, "n_harmonics", 0)
-        return student.trunk.start_as(lambda x: asked.harmonics(x, n_harmonics), generator)
+        n = student.trunk.n_harmonics
+        return student.trunk.start_as(lambda x: asked.harmonics(x, n), generator)
     if shares_features:
         return student.trunk.start_as(asked.features, generator)
 

@@ -53,8 +53,8 @@ class DistillStep:
 class Shared(NamedTuple):
     """Samples that teacher and student are asked, packed by ray, and what the teacher says.
 
-    Rays: origins, directions [r, 3], pixel_widths, camera_ids [r]; offsets [r + 1]. Samples:
-    t_starts, t_ends [n], and `cube`, all that a field is asked. `pixels` are the teacher's.
+    offsets [r + 1] of r rays; t_starts, t_ends [n], and `cube`, all that a field is asked at n
+    samples; levels and pixels are the teacher's.
     """
 
     offsets: Tensor

@@ -48,20 +48,40 @@ def orbit_poses(
             f"{radius:g}, {elevation_deg:g} and {n}."
         )
     axis = axis / length
-    # The turn starts at the world axis least along the up axis, made perpendicular to it.
-    start = torch.zeros(3, dtype=torch.float64)
+    turn = torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)
+    elevation = torch.full_like(turn, math.radians(elevation_deg))
+    middle = torch.tensor(list(center), dtype=torch.float64)
+    return looking_at(middle, middle + radius * on_sphere(turn, elevation, axis), axis)
+
+
+def on_sphere(azimuth: Tensor, elevation: Tensor, axis: Tensor) -> Tensor:
+    """Unit vectors [n, 3] at angles [n] in radians around and above the plane of an axis [3].
+
+    The turn starts at the world axis least along the unit vector `axis`, made perpendicular to it.
+    """
+    start = torch.zeros_like(axis)
     start[int(axis.abs().argmin())] = 1.0
     start = start - axis * (start @ axis)
     start = start / start.norm()
     side = torch.linalg.cross(axis, start)
-    turn = torch.arange(n, dtype=torch.float64)[:, None] * (2 * math.pi / n)
-    flat = turn.cos() * start + turn.sin() * side
-    elevation = math.radians(elevation_deg)
-    backward = math.cos(elevation) * flat + math.sin(elevation) * axis
-    right = torch.linalg.cross(axis.expand(n, 3), flat)
-    poses = torch.eye(4, dtype=torch.float64).repeat(n, 1, 1)
-    poses[:, :3, 0] = right
-    poses[:, :3, 1] = torch.linalg.cross(backward, right)
-    poses[:, :3, 2] = backward
-    poses[:, :3, 3] = torch.tensor(list(center), dtype=torch.float64) + radius * backward
+    flat = azimuth.cos()[:, None] * start + azimuth.sin()[:, None] * side
+    return elevation.cos()[:, None] * flat + elevation.sin()[:, None] * axis
+
+
+def looking_at(center: Tensor, places: Tensor, up: Tensor) -> Tensor:
+    """Poses [n, 4, 4] at places [n, 3] that look at a point [3], with up [3] upward in the image.
+
+    Example:
+        >>> up = torch.tensor([0.0, 0.0, 1.0])
+        >>> looking_at(torch.zeros(3), torch.tensor([[0.0, -2.0, 0.0]]), up)[0, :3, :3]
+        tensor([[ 1.,  0.,  0.],
+                [ 0.,  0., -1.],
+                [ 0.,  1.,  0.]])
+    """
+    backward = torch.nn.functional.normalize(places - center, dim=1)
+    right = torch.linalg.cross(up.expand_as(backward), backward)
+    right = torch.nn.functional.normalize(right, dim=1)
+    poses = torch.eye(4, dtype=places.dtype).repeat(len(places), 1, 1)
+    poses[:, :3, 0], poses[:, :3, 1] = right, torch.linalg.cross(backward, right)
+    poses[:, :3, 2], poses[:, :3, 3] = backward, places
     return poses

@@ -65,12 +65,7 @@ def radiance_setup(
         head=sized.color_head(preset),
         sampling=_sampling(data, 2.0 if preset == "default" else 1.0),
     )
-    options = NerfOptions(
-        batch_samples=rates.batch,
-        learning_rate=rates.network,
-        grid_rate=rates.grid,
-        final_rate=rates.final,
-    )
+    options = NerfOptions(batch_samples=rates.batch, **of_rates(rates))
     return config, options
 
 
@@ -92,12 +87,7 @@ def image_setup(
         bits=data.bits,
         architecture=sized,
     )
-    return config, ImageOptions(
-        batch_pixels=rates.batch,
-        learning_rate=rates.network,
-        grid_rate=rates.grid,
-        final_rate=rates.final,
-    )
+    return config, ImageOptions(batch_pixels=rates.batch, **of_rates(rates))
 
 
 def sdf_setup(
@@ -114,12 +104,7 @@ def sdf_setup(
     sized, rates = sized_for(field, preset, Target("sdf", 3, _resolved(data)))
     box = tuple((x, y, z) for x, y, z in corners)
     config = SdfConfig(box=(box[0], box[1]), architecture=sized)
-    return config, SdfOptions(
-        batch_points=rates.batch,
-        learning_rate=rates.network,
-        grid_rate=rates.grid,
-        final_rate=rates.final,
-    )
+    return config, SdfOptions(batch_points=rates.batch, **of_rates(rates))
 
 
 Config = TypeVar("Config", bound=RadianceConfig | ImageConfig | SdfConfig)
@@ -161,6 +146,15 @@ def with_choices(
             "choose smaller sizes."
         )
     return config
+
+
+def of_rates(rates: architectures.Rates, factor: float = 1.0) -> dict[str, float]:
+    """The learning rates as all training options name them."""
+    return {
+        "learning_rate": factor * rates.network,
+        "grid_rate": factor * rates.grid,
+        "final_rate": rates.final,
+    }
 
 
 def sized_for(

@@ -196,7 +196,8 @@ def changed_options(training: Options, changes: dict[str, Any]) -> Options:
         low = -math.inf if name in any_number else 0
         if isinstance(value, bool) or not isinstance(value, kind) or not low < value < math.inf:
             number = "whole number" if kind is int else "number"
-            raise InputError(f"options: {name} needs a positive {number}, got {value!r}.")
+            positive = "finite" if name in any_number else "positive"
+            raise InputError(f"options: {name} needs a {positive} {number}, got {value!r}.")
         known[name] = type(known[name])(value)
     return replace(training, **known)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -48,7 +48,6 @@ class SdfOptions:
     eikonal: float = 0.0
 
 
-@runtime_checkable
 class Shape(Protocol):
     """What is fitted.
 
@@ -136,11 +135,8 @@ def morton_order(cube: Tensor) -> Tensor:
 class SdfTrainer(ValueTrainer[SdfField]):
     """One run of a signed distance field, from a mesh or anything else that knows distances."""
 
-    def __init__(
-        self, config: SdfConfig, data: Mesh | Shape, options: SdfOptions, seed: int = 0
-    ) -> None:
+    def __init__(self, config: SdfConfig, shape: Shape, options: SdfOptions, seed: int = 0) -> None:
         field = SdfField(config, seed)
-        shape = data if isinstance(data, Shape) else MeshShape(data)
         self.pool = Pool(shape, field, options.pool, seed)
         self.sign = shape.sign
         super().__init__(field, options, seed, sparse=options.eikonal == 0)
