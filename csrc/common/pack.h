@@ -95,7 +95,8 @@ NF_HD void pack_sums(const Pack<T, W> (&x)[4], T (&sums)[4]) {
     Pack<T, W> four = __builtin_shufflevector(pairs[0], pairs[1], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
                       __builtin_shufflevector(pairs[0], pairs[1], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
     four += __builtin_shufflevector(four, four, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
-    for (int i = 0; i < 4; ++i) sums[i] = four[4 * i] + four[4 * i + 1];
+    four += __builtin_shufflevector(four, four, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    pack_store<T, 4>(sums, __builtin_shufflevector(four, four, 0, 4, 8, 12));
     return;
   }
 #endif

@@ -14,11 +14,11 @@ NF_BEGIN
 namespace {
 
 constexpr int W = kPackFloats;
-constexpr int kTile = 32;  // points
+constexpr int kTile = 16;  // points
 constexpr int kGroup = 4;  // points whose sums are in registers at once
 constexpr int kColumns = W == 16 ? 4 : 2;  // packs of kernels, likewise
 constexpr std::int64_t kMaxTasks = 64;
-constexpr int kWideOutput = 8;  // from here on registers hold outputs, not kernels
+constexpr int kWideOutput = W == 16 ? 8 : W / 2;  // so many fill a register well enough
 
 template <class T>
 using Kernels = Pack<T, W>;
@@ -26,29 +26,32 @@ using Kernels = Pack<T, W>;
 int padded(int n) { return (n + W - 1) / W * W; }
 
 // Parameters as the loops read them: kernels are the fastest axis, padded with ones that are 0.
+// Distances need two products per feature; gradients a sum and three, which some processors have
+// registers' worth of units for beside those that multiply.
 template <class T>
 struct Packed {
-  int n_input, n_kernels, n_output, row, output_row;
-  Buffer<T> scale, offset;  // [n_input, row]: s and -s mu
+  int n_input, n_kernels, n_output, row;
+  int n_wide;               // outputs that registers hold instead of kernels, padded
+  Buffer<T> scale, offset;  // [n_input, row]: s and -s mu of distances; of gradients, beta and -mu
   Buffer<T> weight;         // [n_output, row]
-  Buffer<T> by_kernel;      // [n_kernels, output_row]: the same, where outputs are many
+  Buffer<T> by_kernel;      // [n_kernels, n_wide]: the same
 
-  explicit Packed(const RbfArgs<T>& args)
+  Packed(const RbfArgs<T>& args, bool gradients)
       : n_input(args.shape.n_input), n_kernels(args.shape.n_kernels), n_output(args.shape.n_output), row(padded(n_kernels)),
-        output_row(padded(n_output)), scale(size_of(n_input)), offset(size_of(n_input)), weight(size_of(n_output)),
-        by_kernel(n_output >= kWideOutput ? static_cast<std::size_t>(n_kernels) * output_row : 1) {
+        n_wide(n_output % W < kWideOutput ? n_output / W * W : padded(n_output)), scale(size_of(n_input)),
+        offset(size_of(n_input)), weight(size_of(n_output)), by_kernel(static_cast<std::size_t>(n_kernels) * n_wide) {
     for (int k = 0; k < row; ++k) {
       const bool real = k < n_kernels;
       for (int j = 0; j < n_input; ++j) {
-        const T s = real ? rbf_scale(args, k, j) : T(0);
-        scale[j * row + k] = s;
-        offset[j * row + k] = real ? -s * args.centers[k * n_input + j] : T(0);
+        const T s = !real ? T(0) : gradients ? rbf_scale(args, k, j) : rbf_distance_scale(args, k, j);
+        const T center = real ? args.centers[k * n_input + j] : T(0);
+        scale[j * row + k] = gradients ? s * s : s;
+        offset[j * row + k] = gradients ? -center : -s * center;
       }
       for (int o = 0; o < n_output; ++o) weight[o * row + k] = real ? args.weight[o * n_kernels + k] : T(0);
     }
-    if (n_output < kWideOutput) return;
     for (int k = 0; k < n_kernels; ++k)
-      for (int o = 0; o < output_row; ++o) by_kernel[k * output_row + o] = o < n_output ? args.weight[o * n_kernels + k] : T(0);
+      for (int o = 0; o < n_wide; ++o) by_kernel[k * n_wide + o] = o < n_output ? args.weight[o * n_kernels + k] : T(0);
   }
 
  private:
@@ -60,7 +63,12 @@ template <class F>
 NF_INLINE void for_columns(int row, F&& f) {
   int k = 0;
   for (; k + kColumns * W <= row; k += kColumns * W) f(std::integral_constant<int, kColumns>{}, k);
-  for (; k < row; k += W) f(std::integral_constant<int, 1>{}, k);
+  const int left = (row - k) / W;
+  if (left == 1) f(std::integral_constant<int, 1>{}, k);
+  if constexpr (kColumns > 2) {
+    if (left == 2) f(std::integral_constant<int, 2>{}, k);
+    if (left == 3) f(std::integral_constant<int, 3>{}, k);
+  }
 }
 
 // f(integral constant: how many points, first point) over a tile.
@@ -71,11 +79,31 @@ NF_INLINE void for_groups(int n_rows, F&& f) {
   for (; r < n_rows; ++r) f(std::integral_constant<int, 1>{}, r);
 }
 
+// The sum of each register.
+template <class T, int G>
+NF_INLINE void group_sums(const Kernels<T> (&x)[G], T (&sums)[G]) {
+  if constexpr (G == 4)
+    pack_sums<T, W>(x, sums);
+  else
+    for (int g = 0; g < G; ++g) sums[g] = pack_sum<T, W>(x[g]);
+}
+
 // ---- values --------------------------------------------------------------------------------------
 
-// Squared distances of a tile's points x [n_rows, n_input] to all kernels, to `squares` [n_rows, row].
 template <class T>
-void distances(const Packed<T>& p, const T* x, int n_rows, T* squares) {
+NF_INLINE void store_value(T* to, const Kernels<T>& squares) {
+  using L = typename RowLanes<T>::type;
+  constexpr int n = LaneTraits<L>::width;
+  if constexpr (n == W) {
+    lane_store(to, rbf_value<L>(squares));
+  } else {
+    for (int i = 0; i < W; i += n) lane_store(to + i, rbf_value<L>(squares[i]));
+  }
+}
+
+// phi [n_rows, row] of a tile's points x [n_rows, n_input].
+template <class T>
+void activate(const Packed<T>& p, const T* x, int n_rows, T* phi) {
   for_columns(p.row, [&](auto columns, int k) {
     for_groups(n_rows, [&](auto group, int r) {
       constexpr int V = columns, G = group;
@@ -99,45 +127,56 @@ void distances(const Packed<T>& p, const T* x, int n_rows, T* squares) {
         }
       }
       NF_UNROLL
-      for (int g = 0; g < G; ++g)
+      for (int g = 0; g < G; ++g) {
+        T* const to = phi + std::int64_t(r + g) * p.row + k;
         NF_UNROLL
-        for (int v = 0; v < V; ++v) pack_store<T, W>(squares + std::int64_t(r + g) * p.row + k + v * W, sum[g][v]);
+        for (int v = 0; v < V; ++v) store_value(to + v * W, sum[g][v]);
+      }
     });
   });
 }
 
-template <class T>
-void values_of(T* squares, std::int64_t n) {
-  using L = typename RowLanes<T>::type;
-  for (std::int64_t i = 0; i < n; i += LaneTraits<L>::width) lane_store(squares + i, rbf_value<L>(lane_load<L>(squares + i)));
-}
-
-// y [n_rows, n_output] = factor * phi W^T + bias; bias may be none.
+// y [n_rows, n_output] = factor * phi W^T + bias; bias may be none. Outputs that fill registers are
+// summed in them; what is left over, as long as it is little, in registers of kernels.
 template <class T>
 void read_out(const Packed<T>& p, const T* phi, const T* bias, T factor, int n_rows, T* y) {
-  if (p.n_output < kWideOutput) {
-    for (int r = 0; r < n_rows; ++r)
-      for (int o = 0; o < p.n_output; ++o) {
-        Kernels<T> sum{};
-        for (int k = 0; k < p.row; k += W)
-          sum += pack_load<T, W>(phi + std::int64_t(r) * p.row + k) * pack_load<T, W>(p.weight.data() + o * p.row + k);
-        y[r * p.n_output + o] = factor * pack_sum<T, W>(sum) + (bias == nullptr ? T(0) : bias[o]);
+  for_columns(p.n_wide, [&](auto columns, int o) {
+    for_groups(n_rows, [&](auto group, int r) {
+      constexpr int V = columns, G = group;
+      Pack<T, W> sum[G][V] = {};
+      for (int k = 0; k < p.n_kernels; ++k) {
+        Pack<T, W> w[V];
+        NF_UNROLL
+        for (int v = 0; v < V; ++v) w[v] = pack_load<T, W>(p.by_kernel.data() + std::int64_t(k) * p.n_wide + o + v * W);
+        NF_UNROLL
+        for (int g = 0; g < G; ++g)
+          NF_UNROLL
+          for (int v = 0; v < V; ++v) sum[g][v] += phi[std::int64_t(r + g) * p.row + k] * w[v];
       }
-    return;
-  }
-  for (int first = 0; first < p.n_output; first += W)
+      for (int g = 0; g < G; ++g) {
+        T* const to = y + std::int64_t(r + g) * p.n_output + o;
+        for (int v = 0; v < V; ++v) {
+          if (o + (v + 1) * W <= p.n_output) {
+            pack_store<T, W>(to + v * W, bias == nullptr ? factor * sum[g][v] : factor * sum[g][v] + pack_load<T, W>(bias + o + v * W));
+            continue;
+          }
+          for (int i = o + v * W; i < p.n_output; ++i) to[i - o] = factor * sum[g][v][i - o - v * W] + (bias == nullptr ? T(0) : bias[i]);
+        }
+      }
+    });
+  });
+  for (int o = p.n_wide; o < p.n_output; ++o)
     for_groups(n_rows, [&](auto group, int r) {
       constexpr int G = group;
-      Pack<T, W> sum[G] = {};
-      for (int k = 0; k < p.n_kernels; ++k) {
-        const Pack<T, W> w = pack_load<T, W>(p.by_kernel.data() + std::int64_t(k) * p.output_row + first);
+      Kernels<T> sum[G] = {};
+      for (int k = 0; k < p.row; k += W) {
+        const Kernels<T> w = pack_load<T, W>(p.weight.data() + o * p.row + k);
         NF_UNROLL
-        for (int g = 0; g < G; ++g) sum[g] += phi[std::int64_t(r + g) * p.row + k] * w;
+        for (int g = 0; g < G; ++g) sum[g] += pack_load<T, W>(phi + std::int64_t(r + g) * p.row + k) * w;
       }
-      const int n = p.n_output - first < W ? p.n_output - first : W;
-      for (int g = 0; g < G; ++g)
-        for (int i = 0; i < n; ++i)
-          y[std::int64_t(r + g) * p.n_output + first + i] = factor * sum[g][i] + (bias == nullptr ? T(0) : bias[first + i]);
+      T of_point[G];
+      group_sums<T>(sum, of_point);
+      for (int g = 0; g < G; ++g) y[(r + g) * p.n_output + o] = factor * of_point[g] + (bias == nullptr ? T(0) : bias[o]);
     });
 }
 
@@ -157,16 +196,17 @@ void copy_columns(const T* from, int from_row, T* to, int to_row, int n_rows, in
 
 template <class T>
 void forward(const RbfArgs<T>& args) {
-  const Packed<T> p(args);
+  const Packed<T> p(args, false);
   parallel_chunks(args.n, task_size(args.n), [&](std::int64_t begin, std::int64_t end) {
     Buffer<T> phi(static_cast<std::size_t>(kTile) * p.row);
     for (std::int64_t first = begin; first < end; first += kTile) {
       const int n_rows = static_cast<int>(end - first < kTile ? end - first : kTile);
-      distances(p, args.features + first * p.n_input, n_rows, phi.data());
-      values_of(phi.data(), std::int64_t(n_rows) * p.row);
-      if (args.activations != nullptr)
-        copy_columns(phi.data(), p.row, args.activations + first * p.n_kernels, p.n_kernels, n_rows, p.n_kernels);
-      read_out(p, phi.data(), args.bias, T(1), n_rows, args.output + first * p.n_output);
+      const bool in_place = args.activations != nullptr && p.row == p.n_kernels;
+      T* const to = in_place ? args.activations + first * p.n_kernels : phi.data();
+      activate(p, args.features + first * p.n_input, n_rows, to);
+      if (args.activations != nullptr && !in_place)
+        copy_columns(to, p.row, args.activations + first * p.n_kernels, p.n_kernels, n_rows, p.n_kernels);
+      read_out(p, to, args.bias, T(1), n_rows, args.output + first * p.n_output);
     }
   });
 }
@@ -208,49 +248,62 @@ void start_backward(const RbfArgs<T>& args, const Packed<T>& p, Tile<T>& tile, s
     tile.phi = tile.copy();
   }
   const T* g = args.grad_output + first * p.n_output;
-  for_groups(n_rows, [&](auto group, int r) {
-    constexpr int G = group;
-    for (int k = 0; k < p.row; k += W) {
-      Kernels<T> sum[G] = {};
+  for_columns(p.row, [&](auto columns, int k) {
+    for_groups(n_rows, [&](auto group, int r) {
+      constexpr int V = columns, G = group;
+      Kernels<T> sum[G][V] = {};
       for (int o = 0; o < p.n_output; ++o) {
-        const Kernels<T> w = pack_load<T, W>(p.weight.data() + o * p.row + k);
+        Kernels<T> w[V];
         NF_UNROLL
-        for (int i = 0; i < G; ++i) sum[i] += g[std::int64_t(r + i) * p.n_output + o] * w;
+        for (int v = 0; v < V; ++v) w[v] = pack_load<T, W>(p.weight.data() + o * p.row + k + v * W);
+        NF_UNROLL
+        for (int i = 0; i < G; ++i)
+          NF_UNROLL
+          for (int v = 0; v < V; ++v) sum[i][v] += g[std::int64_t(r + i) * p.n_output + o] * w[v];
       }
       NF_UNROLL
-      for (int i = 0; i < G; ++i) {
-        const std::int64_t at = std::int64_t(r + i) * p.row + k;
-        pack_store<T, W>(tile.q() + at, sum[i] * pack_load<T, W>(tile.phi + at));
-      }
-    }
+      for (int i = 0; i < G; ++i)
+        NF_UNROLL
+        for (int v = 0; v < V; ++v) {
+          const std::int64_t at = std::int64_t(r + i) * p.row + k + v * W;
+          pack_store<T, W>(tile.q() + at, sum[i][v] * pack_load<T, W>(tile.phi + at));
+        }
+    });
   });
 }
 
 // Adds factor * sum_n g[n, o] phi[n, k] and, where asked for, sum_n g[n, o].
 template <class T>
 void add_readout(const Packed<T>& p, const T* g, const T* phi, T factor, int n_rows, const Sums<T>& sums, bool bias) {
-  for (int o = 0; o < p.n_output; ++o)
-    for_columns(p.row, [&](auto columns, int k) {
-      constexpr int V = columns;
-      Kernels<T> sum[V] = {};
+  for_columns(p.row, [&](auto columns, int k) {
+    for_groups(p.n_output, [&](auto group, int o) {
+      constexpr int V = columns, G = group;  // of outputs
+      Kernels<T> sum[G][V] = {};
       for (int r = 0; r < n_rows; ++r) {
-        const T number = factor * g[std::int64_t(r) * p.n_output + o];
+        Kernels<T> of_row[V];
         NF_UNROLL
-        for (int v = 0; v < V; ++v) sum[v] += number * pack_load<T, W>(phi + std::int64_t(r) * p.row + k + v * W);
+        for (int v = 0; v < V; ++v) of_row[v] = pack_load<T, W>(phi + std::int64_t(r) * p.row + k + v * W);
+        NF_UNROLL
+        for (int i = 0; i < G; ++i)
+          NF_UNROLL
+          for (int v = 0; v < V; ++v) sum[i][v] += g[std::int64_t(r) * p.n_output + o + i] * of_row[v];
       }
       NF_UNROLL
-      for (int v = 0; v < V; ++v) {
-        T* to = sums.weight + o * p.row + k + v * W;
-        pack_store<T, W>(to, pack_load<T, W>(to) + sum[v]);
-      }
+      for (int i = 0; i < G; ++i)
+        NF_UNROLL
+        for (int v = 0; v < V; ++v) {
+          T* const to = sums.weight + (o + i) * p.row + k + v * W;
+          pack_store<T, W>(to, pack_load<T, W>(to) + factor * sum[i][v]);
+        }
     });
+  });
   if (!bias) return;
   for (int r = 0; r < n_rows; ++r)
     for (int o = 0; o < p.n_output; ++o) sums.bias[o] += g[std::int64_t(r) * p.n_output + o];
 }
 
-// Over all kernels, features and points of a tile: gradient(r, k, j, t, s) gives the sums' terms at a
-// pack of kernels from k on; features get their negative times s. Either result may be none.
+// Over all kernels, features and points of a tile: gradient(r, k, j, u) gives the sums' terms at a
+// pack of kernels from k on; features get their negative times beta. Either result may be none.
 template <class T, class Gradient>
 void add_kernels(const Packed<T>& p, const T* x, int n_rows, T* grad_x, const Sums<T>* sums, Gradient&& gradient) {
   for_columns(p.row, [&](auto columns, int k) {
@@ -271,8 +324,7 @@ void add_kernels(const Packed<T>& p, const T* x, int n_rows, T* grad_x, const Su
         for (int g = 0; g < G; ++g)
           NF_UNROLL
           for (int v = 0; v < V; ++v) {
-            const Kernels<T> t = x[number + g * p.n_input] * s[v] + o[v];
-            const auto term = gradient(r + g, k + v * W, j, t, s[v]);
+            const auto term = gradient(r + g, k + v * W, j, x[number + g * p.n_input] + o[v]);
             center[v] += term.center;
             log_precision[v] += term.log_precision;
             of_x[g] += term.center * s[v];
@@ -299,6 +351,12 @@ void add_kernels(const Packed<T>& p, const T* x, int n_rows, T* grad_x, const Su
   });
 }
 
+// The next tile's rows, which processors do not fetch ahead of themselves across pages.
+template <class T>
+NF_INLINE void prefetch_rows(const T* rows, std::int64_t first, std::int64_t end, int width) {
+  for (std::int64_t i = first * width; i < end * width; i += 64 / sizeof(T)) NF_PREFETCH(rows + i);
+}
+
 template <class T>
 T* rows_or_none(T* rows, std::int64_t first, int width) {
   return rows == nullptr ? nullptr : rows + first * width;
@@ -310,21 +368,20 @@ void backward_tile(const RbfArgs<T>& args, const Packed<T>& p, Tile<T>& tile, co
   if (sums != nullptr) add_readout(p, args.grad_output + first * p.n_output, tile.phi, T(1), n_rows, *sums, true);
   const T* const q = tile.q();
   add_kernels(p, args.features + first * p.n_input, n_rows, rows_or_none(args.grad_features, first, p.n_input), sums,
-              [&](int r, int k, int, const Kernels<T>& t, const Kernels<T>&) {
-                return RbfGradient<Kernels<T>, T>(pack_load<T, W>(q + std::int64_t(r) * p.row + k), t);
+              [&](int r, int k, int, const Kernels<T>& u) {
+                return RbfGradient<Kernels<T>, T>(pack_load<T, W>(q + std::int64_t(r) * p.row + k), u);
               });
 }
 
-// w = q a and phi a of a tile, with a = sum_j v_j s t for the points' tangents v.
+// w = q a and phi a of a tile, with a = sum_j v_j beta u for the points' tangents v.
 template <class T>
 void along_tangents(const Packed<T>& p, Tile<T>& tile, const T* x, const T* v, int n_rows) {
   for (int r = 0; r < n_rows; ++r)
     for (int k = 0; k < p.row; k += W) {
       Kernels<T> a{};
       for (int j = 0; j < p.n_input; ++j) {
-        const Kernels<T> s = pack_load<T, W>(p.scale.data() + j * p.row + k);
-        const Kernels<T> t = x[std::int64_t(r) * p.n_input + j] * s + pack_load<T, W>(p.offset.data() + j * p.row + k);
-        a += v[std::int64_t(r) * p.n_input + j] * (s * t);
+        const Kernels<T> u = x[std::int64_t(r) * p.n_input + j] + pack_load<T, W>(p.offset.data() + j * p.row + k);
+        a += v[std::int64_t(r) * p.n_input + j] * (pack_load<T, W>(p.scale.data() + j * p.row + k) * u);
       }
       const std::int64_t at = std::int64_t(r) * p.row + k;
       pack_store<T, W>(tile.w() + at, pack_load<T, W>(tile.q() + at) * a);
@@ -341,9 +398,9 @@ void second_tile(const RbfArgs<T>& args, const Packed<T>& p, Tile<T>& tile, cons
   if (sums != nullptr) add_readout(p, args.grad_output + first * p.n_output, tile.phi_a(), T(-1), n_rows, *sums, false);
   const T *const q = tile.q(), *const w = tile.w();
   add_kernels(p, x, n_rows, rows_or_none(args.grad_features, first, p.n_input), sums,
-              [&](int r, int k, int j, const Kernels<T>& t, const Kernels<T>& s) {
+              [&](int r, int k, int j, const Kernels<T>& u) {
                 const std::int64_t at = std::int64_t(r) * p.row + k;
-                return RbfSecond<Kernels<T>, T>(pack_load<T, W>(q + at), pack_load<T, W>(w + at), t, s,
+                return RbfSecond<Kernels<T>, T>(pack_load<T, W>(q + at), pack_load<T, W>(w + at), u,
                                                 v[std::int64_t(r) * p.n_input + j]);
               });
 }
@@ -358,8 +415,8 @@ void reduce(const RbfArgs<T>& args, const Packed<T>& p, T* sums, std::int64_t n_
   for (int k = 0; k < p.n_kernels; ++k) {
     T of_all = 0;
     for (int j = 0; j < p.n_input; ++j) {
-      const T of_one = T(-0.5) * total.log_precision[j * p.row + k];
-      args.grad_centers[k * p.n_input + j] = p.scale.data()[j * p.row + k] * total.center[j * p.row + k];
+      const T beta = p.scale.data()[j * p.row + k], of_one = T(-0.5) * beta * total.log_precision[j * p.row + k];
+      args.grad_centers[k * p.n_input + j] = beta * total.center[j * p.row + k];
       if (!args.shape.isotropic) args.grad_log_precision[k * p.n_input + j] = of_one;
       of_all += of_one;
     }
@@ -383,15 +440,19 @@ void with_gradients(const RbfArgs<T>& args, const Packed<T>& p, F&& f) {
     const Sums<T> sums(p, own);
     Tile<T> tile(p);
     const std::int64_t end = (task + 1) * chunk < args.n ? (task + 1) * chunk : args.n;
-    for (std::int64_t first = task * chunk; first < end; first += kTile)
+    for (std::int64_t first = task * chunk; first < end; first += kTile) {
+      const std::int64_t next = first + kTile, behind = next + kTile < args.n ? next + kTile : args.n;
+      prefetch_rows(args.activations, next, behind, p.n_kernels);
+      prefetch_rows(args.features, next, behind, p.n_input);
       f(tile, wanted ? &sums : nullptr, first, static_cast<int>(end - first < kTile ? end - first : kTile));
+    }
   });
   if (wanted) reduce(args, p, all.data(), n_tasks);
 }
 
 template <class T>
 void backward(const RbfArgs<T>& args) {
-  const Packed<T> p(args);
+  const Packed<T> p(args, true);
   with_gradients(args, p, [&](Tile<T>& tile, const Sums<T>* sums, std::int64_t first, int n_rows) {
     backward_tile(args, p, tile, sums, first, n_rows);
   });
@@ -399,7 +460,7 @@ void backward(const RbfArgs<T>& args) {
 
 template <class T>
 void second(const RbfArgs<T>& args) {
-  const Packed<T> p(args);
+  const Packed<T> p(args, true);
   with_gradients(args, p, [&](Tile<T>& tile, const Sums<T>* sums, std::int64_t first, int n_rows) {
     second_tile(args, p, tile, sums, first, n_rows);
   });

@@ -1,8 +1,8 @@
 // Gaussian neurons on CUDA: a thread per number of each step, which are sums over features, kernels,
 // outputs or a block of points.
 //
-// Traffic: sqrt(beta) and -sqrt(beta) mu are computed once, kernels the fastest axis, so that a warp
-// reads them in order and the point's features as broadcasts; activations and what the backward
+// Traffic: s and -s mu of distances, for gradients beta and -mu, are computed once, kernels the
+// fastest axis, so that a warp reads them in order and the point's features as broadcasts; activations and what the backward
 // passes make of them go through memory, [n, n_kernels] each. Gradients of parameters are atomic
 // adds of sums over kPoints points: their last bits differ from run to run. Everything else has one
 // owner and repeats bit for bit.
@@ -25,13 +25,14 @@ struct Scratch {
 };
 
 template <class T>
-__global__ void pack_kernel(const __grid_constant__ RbfArgs<T> args, T* scale, T* offset) {
+__global__ void pack_kernel(const __grid_constant__ RbfArgs<T> args, bool gradients, T* scale, T* offset) {
   const std::int64_t i = thread_index();
   const RbfShape& shape = args.shape;
   if (i >= std::int64_t(shape.n_input) * shape.n_kernels) return;
   const int j = static_cast<int>(i / shape.n_kernels), k = static_cast<int>(i % shape.n_kernels);
-  scale[i] = rbf_scale(args, k, j);
-  offset[i] = -scale[i] * args.centers[k * shape.n_input + j];
+  const T s = gradients ? rbf_scale(args, k, j) : rbf_distance_scale(args, k, j), center = args.centers[k * shape.n_input + j];
+  scale[i] = gradients ? s * s : s;
+  offset[i] = gradients ? -center : -s * center;
 }
 
 // phi [n, n_kernels]
@@ -77,8 +78,8 @@ __global__ void start_kernel(const __grid_constant__ RbfArgs<T> args, const T* s
   if (w == nullptr) return;
   T a = 0;
   for (int j = 0; j < n_input; ++j) {
-    const T s = scale[j * n_kernels + k], t = args.features[point * n_input + j] * s + offset[j * n_kernels + k];
-    a += args.tangents[point * n_input + j] * (s * t);
+    const T u = args.features[point * n_input + j] + offset[j * n_kernels + k];
+    a += args.tangents[point * n_input + j] * (scale[j * n_kernels + k] * u);
   }
   w[i] = q[i] * a;
   phi_a[i] = args.activations[i] * a;
@@ -88,15 +89,15 @@ __global__ void start_kernel(const __grid_constant__ RbfArgs<T> args, const T* s
 template <class T>
 struct Term {
   T center, log_precision;
-  __device__ Term(const RbfArgs<T>& args, const T* q, const T* w, std::int64_t point, int k, int j, T s, T o) {
+  __device__ Term(const RbfArgs<T>& args, const T* q, const T* w, std::int64_t point, int k, int j, T offset) {
     const std::int64_t i = point * args.shape.n_kernels + k, at = point * args.shape.n_input + j;
-    const T t = args.features[at] * s + o;
+    const T u = args.features[at] + offset;
     if (w == nullptr) {
-      const RbfGradient<T, T> term(q[i], t);
+      const RbfGradient<T, T> term(q[i], u);
       center = term.center;
       log_precision = term.log_precision;
     } else {
-      const RbfSecond<T, T> term(q[i], w[i], t, s, args.tangents[at]);
+      const RbfSecond<T, T> term(q[i], w[i], u, args.tangents[at]);
       center = term.center;
       log_precision = term.log_precision;
     }
@@ -110,10 +111,8 @@ __global__ void features_kernel(const __grid_constant__ RbfArgs<T> args, const T
   if (i >= args.n * n_input) return;
   const int j = static_cast<int>(i % n_input);
   T sum = 0;
-  for (int k = 0; k < n_kernels; ++k) {
-    const T s = scale[j * n_kernels + k];
-    sum += s * Term<T>(args, q, w, i / n_input, k, j, s, offset[j * n_kernels + k]).center;
-  }
+  for (int k = 0; k < n_kernels; ++k)
+    sum += scale[j * n_kernels + k] * Term<T>(args, q, w, i / n_input, k, j, offset[j * n_kernels + k]).center;
   args.grad_features[i] = -sum;
 }
 
@@ -131,12 +130,12 @@ __global__ void neurons_kernel(const __grid_constant__ RbfArgs<T> args, const T*
   const int j = static_cast<int>(i / n_kernels), k = static_cast<int>(i % n_kernels);
   T center = 0, log_precision = 0;
   for (std::int64_t point = block_begin(); point < block_end(args.n); ++point) {
-    const Term<T> term(args, q, w, point, k, j, scale[i], offset[i]);
+    const Term<T> term(args, q, w, point, k, j, offset[i]);
     center += term.center;
     log_precision += term.log_precision;
   }
   atomicAdd(args.grad_centers + k * n_input + j, scale[i] * center);
-  atomicAdd(args.grad_log_precision + (args.shape.isotropic ? k : k * n_input + j), T(-0.5) * log_precision);
+  atomicAdd(args.grad_log_precision + (args.shape.isotropic ? k : k * n_input + j), T(-0.5) * scale[i] * log_precision);
 }
 
 // factor * sum_n g[n, o] phi[n, k], and the bias's sum_n g[n, o] where it is asked for
@@ -164,8 +163,8 @@ void zero(const char* op, Stream stream, T* numbers, std::int64_t n) {
 int n_blocks_of_points(std::int64_t n) { return static_cast<int>((n + kPoints - 1) / kPoints); }
 
 template <class T>
-void pack(const char* op, const RbfArgs<T>& args, const Scratch<T>& s, Stream stream) {
-  launch(op, stream, std::int64_t(args.shape.n_input) * args.shape.n_kernels, pack_kernel<T>, args, s.scale.data(), s.offset.data());
+void pack(const char* op, const RbfArgs<T>& args, bool gradients, const Scratch<T>& s, Stream stream) {
+  launch(op, stream, std::int64_t(args.shape.n_input) * args.shape.n_kernels, pack_kernel<T>, args, gradients, s.scale.data(), s.offset.data());
 }
 
 template <class T>
@@ -175,7 +174,7 @@ void forward(const RbfArgs<T>& args, Stream stream) {
   const Scratch<T> s(op, stream, shape);
   const DeviceScratch<T> own(op, stream, args.activations == nullptr ? args.n * shape.n_kernels : 0);
   T* phi = args.activations == nullptr ? own.data() : args.activations;
-  pack(op, args, s, stream);
+  pack(op, args, false, s, stream);
   launch(op, stream, args.n * shape.n_kernels, values_kernel<T>, args, s.scale.data(), s.offset.data(), phi);
   launch(op, stream, args.n * shape.n_output, read_out_kernel<T>, args, phi, args.bias, T(1), args.output);
 }
@@ -205,7 +204,7 @@ void backward(const RbfArgs<T>& args, Stream stream) {
   const std::int64_t n = args.n * args.shape.n_kernels;
   const DeviceScratch<T> q(op, stream, n);
   T* none = nullptr;
-  pack(op, args, s, stream);
+  pack(op, args, true, s, stream);
   launch(op, stream, n, start_kernel<T>, args, s.scale.data(), s.offset.data(), q.data(), none, none);
   add_gradients<T>(op, args, s, q.data(), none, args.activations, T(1), stream);
 }
@@ -216,7 +215,7 @@ void second(const RbfArgs<T>& args, Stream stream) {
   const Scratch<T> s(op, stream, args.shape);
   const std::int64_t n = args.n * args.shape.n_kernels;
   const DeviceScratch<T> q(op, stream, n), w(op, stream, n), phi_a(op, stream, n);
-  pack(op, args, s, stream);
+  pack(op, args, true, s, stream);
   launch(op, stream, n, start_kernel<T>, args, s.scale.data(), s.offset.data(), q.data(), w.data(), phi_a.data());
   const T* no_bias = nullptr;
   launch(op, stream, args.n * args.shape.n_output, read_out_kernel<T>, args, phi_a.data(), no_bias, T(-1), args.grad_grad_output);

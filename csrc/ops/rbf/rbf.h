@@ -1,9 +1,9 @@
 // Gaussian neurons in feature space and their linear readout: y = W phi + b with
 // phi_k = exp(-1/2 sum_j beta_kj (x_j - mu_kj)^2), beta = exp(log_precision).
 //
-// Bouzidi et al. 2025 (GNF / Gaussian RBFNet). Deviation: distances are sums of squares of
-// t = sqrt(beta) x - sqrt(beta) mu, as many multiply-adds as the expanded square, which cancels where
-// features are large.
+// Bouzidi et al. 2025 (GNF / Gaussian RBFNet). Deviation: phi = 2^-sum_j t_j^2 with
+// t = s x - s mu and s = sqrt(beta log2(e) / 2), as many multiply-adds as the expanded square, which
+// cancels where features are large.
 #pragma once
 
 #include "common/cpu.h"
@@ -62,32 +62,38 @@ NF_HD T rbf_scale(const RbfArgs<T>& args, int k, int j) {
   return lane_exp<T>(select(half == half, lane_min(lane_max(half, T(-40)), T(40)), half));
 }
 
-// phi from the squared distance
-template <class L>
-NF_HD L rbf_value(L squares) {
-  return lane_exp<L>(ScalarOf<L>(-0.5) * squares);
+// The factor s of differences whose squares make phi.
+template <class T>
+NF_HD T rbf_distance_scale(const RbfArgs<T>& args, int k, int j) {
+  return T(0.84932180028801904) * rbf_scale(args, k, j);  // sqrt(log2(e) / 2)
 }
 
-// With q = phi dL/dphi, s = sqrt(beta) and t = s (x - mu), the gradients are sums:
-// of a feature over kernels -q t s, of a centre over points q t s, of a log-precision -q t^2 / 2.
+// phi from the sum of those squares
+template <class L>
+NF_HD L rbf_value(L squares) {
+  return lane_exp2<L>(-squares);
+}
+
+// With q = phi dL/dphi and u = x - mu, the gradients are sums: of a feature over kernels -q beta u,
+// of a centre over points q beta u, of a log-precision -q beta u^2 / 2.
 template <class V, class T>
 struct RbfGradient {
-  V center;         // still to be multiplied by s; the negative of a feature's
-  V log_precision;  // still to be multiplied by -1/2
+  V center;         // still to be multiplied by beta; the negative of a feature's
+  V log_precision;  // still to be multiplied by -beta / 2
 
-  NF_HD RbfGradient(const V& q, const V& t) : center(q * t), log_precision(center * t) {}
+  NF_HD RbfGradient(const V& q, const V& u) : center(q * u), log_precision(center * u) {}
 };
 
 // The same for the derivative of <tangents, dL/dx>, which is -sum_k q_k a_k with
-// a = sum_j v_j s t for the point's tangent v. `w` is q a.
+// a = sum_j v_j beta u for the point's tangent v. `w` is q a.
 template <class V, class T>
 struct RbfSecond {
   V center, log_precision;
 
-  NF_HD RbfSecond(const V& q, const V& w, const V& t, const V& s, T v) {
-    const V along = v * (q * s);
-    center = T(-1) * (w * t) + along;
-    log_precision = t * (T(-1) * (w * t) + T(2) * along);
+  NF_HD RbfSecond(const V& q, const V& w, const V& u, T v) {
+    const V along = v * q;
+    center = T(-1) * (w * u) + along;
+    log_precision = u * (center + along);
   }
 };
 
