@@ -30,6 +30,8 @@ from neural_fields.ops import HashGridSpec, spherical_harmonics
 
 START_STEP = 30  # when features tell places apart
 N_HARMONICS = 16  # of degree 3, as the paper's
+# With the paper's periods no feature tells the halves of the box apart.
+WHOLE_FIRST = (1.0, 3.2, 4.4, 5.6, 6.8, 8.0)
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class Rbf(Architecture):
             "sh": "the default sizes, colours of radiance fields by harmonics",
             "planes": "neurons behind products of planes",
             "dif": "neurons behind DiF-Grid's repeated grids",
+            "dif-whole": "the same with a first grid that is not repeated, as shapes need",
             "dif-sides": "the same with as many periods as vertices, as the paper's code has it",
             "paper": "the paper's: repeated grids, its start, colours by harmonics",
         }
@@ -155,10 +158,12 @@ class Rbf(Architecture):
     def sized(cls, target: Target, preset: str = "default") -> Rbf:
         """Default: the sizes of `hash`, and 16 x 2 features with 2^17 entries for SDFs."""
         encoding: Sizes = _hash_sizes(target)
-        if preset in ("dif", "dif-sides", "paper"):
-            sides = DifSizes().sides
-            periods = tuple(map(float, sides)) if preset == "dif-sides" else DifSizes().periods
-            encoding = DifSizes(periods=periods, deviation=1.0 if preset == "paper" else 0.01)
+        if preset.startswith("dif"):
+            sides = tuple(map(float, DifSizes().sides))
+            periods = {"dif-whole": WHOLE_FIRST, "dif-sides": sides}.get(preset, DifSizes().periods)
+            encoding = DifSizes(periods=periods)
+        elif preset == "paper":
+            encoding = DifSizes(deviation=1.0)
         elif preset == "planes":
             encoding = PlanesSizes(resolutions=Planes.sized(target).resolutions)
         n_kernels = 32 if preset == "paper" and target.kind == "radiance" else 64
