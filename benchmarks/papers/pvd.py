@@ -37,6 +37,14 @@ LEVELS: dict[str, dict[str, bool]] = {
 PUBLISHED = {"hash": 35.70, "vm": 34.72, "mlp": 33.64, "voxels": 27.90}
 
 
+def whole(run: fit.Run) -> None:
+    """Stop at an interrupted run instead of keeping it for a whole one."""
+    if run.interrupted:
+        if run.output is not None:
+            Path(run.output).unlink()
+        raise KeyboardInterrupt
+
+
 class Bench:
     """Fields that are made once and rows of what they score."""
 
@@ -49,8 +57,7 @@ class Bench:
 
         def make() -> dict[str, Any]:
             path = self._path(name, seconds)
-            if not path.is_file():
-                fit.nerf(self._lego, path, field=name, seconds=seconds, downscale=DOWNSCALE)
+            self._fitted(path, name, seconds)
             return {"psnr": api.evaluate(path, self._lego)["psnr"]}
 
         return float(self._rows.get(f"{name} scratch {seconds:g}", make)["psnr"])
@@ -58,9 +65,12 @@ class Bench:
     def teacher(self, name: str) -> Path:
         """The file of a teacher, fitted where it is not there."""
         path = self._path(name, TEACHER_SECONDS)
-        if not path.is_file():
-            fit.nerf(self._lego, path, field=name, seconds=TEACHER_SECONDS, downscale=DOWNSCALE)
+        self._fitted(path, name, TEACHER_SECONDS)
         return path
+
+    def _fitted(self, path: Path, name: str, seconds: float) -> None:
+        if not path.is_file():
+            whole(fit.nerf(self._lego, path, field=name, seconds=seconds, downscale=DOWNSCALE))
 
     def student(self, teacher: str, to: str, seconds: float = SECONDS, **more: Any) -> float:
         """PSNR of a conversion."""
@@ -79,6 +89,7 @@ class Bench:
         found = distill.convert(
             self.teacher(teacher), path, to=to, seconds=seconds, options=options, **known
         )
+        whole(found.run)
         psnr = api.evaluate(path, self._lego)["psnr"]
         summary = found.summary
         return {

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from neural_fields.cli.output import Bar, emit_json, say
-from neural_fields.errors import InputError
 
 if TYPE_CHECKING:
     from neural_fields.fields.load import Field
@@ -45,7 +44,8 @@ def convert(
     Args:
         teacher: the .nf file to convert: a radiance field, a shape or a picture.
         to: architecture of the student, as for nf fit --field.
-        output: the .nf file to write; OUT.png beside it shows teacher, student and difference.
+        output: the .nf file to write; OUT.comparison.png beside it shows teacher, student and
+            their difference.
         preset: as for nf fit; of radiance fields also paper, PVD's sizes, schedule and start,
             for 30000 steps.
         method: pvd, or pvd-al, which shows hard cameras, rays and samples again.
@@ -73,8 +73,6 @@ def convert(
     from neural_fields.fields.load import build_field
 
     del device
-    if output.resolve() == teacher.resolve():
-        raise InputError(f"-o {output}: is the teacher; choose another name.")
     content = read_field_file(teacher)
     field = build_field(content, teacher)
     truth = None if data is None else load_what(field, content.protocol, data, split, teacher)
@@ -102,7 +100,7 @@ def convert(
         on_progress=view.progress,
     )
     view.close()
-    picture = output.with_suffix(".png")
+    picture = output.with_name(f"{output.stem}.comparison.png")
     write_atomically(picture, png(result.report.picture))
     _say_report(result.summary, json)
     say(f"wrote {output}, and {picture}: teacher, student and five times their difference", json)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json as json_module
-import math
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from neural_fields.errors import InputError
-from neural_fields.fields.file import write_atomically
+from neural_fields.fields.file import finite, write_atomically
 
 
 def emit_json(target: str | None, result: dict[str, Any]) -> None:
@@ -20,19 +19,11 @@ def emit_json(target: str | None, result: dict[str, Any]) -> None:
     """
     if target is None:
         return
-    text = json_module.dumps(_finite(result), indent=2, allow_nan=False, default=str) + "\n"
+    text = json_module.dumps(finite(result), indent=2, allow_nan=False, default=str) + "\n"
     if target == "-":
         sys.stdout.write(text)
     else:
         write_atomically(Path(target), text.encode())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_json_target(target: str) -> None:

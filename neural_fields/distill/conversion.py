@@ -34,11 +34,11 @@ from neural_fields.fields import (
     SdfField,
     read_field_file,
 )
-from neural_fields.fields.file import write_field_file
+from neural_fields.fields.file import finite, write_field_file
 from neural_fields.fields.load import Field, build_field
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.training.budget import Budget
-from neural_fields.training.checkpoint import Description, FieldTrainer
+from neural_fields.training.checkpoint import Description, FieldTrainer, checkpoint_path
 from neural_fields.training.image import ImageTrainer
 from neural_fields.training.run import (
     Plan,
@@ -148,11 +148,12 @@ def convert(
     chosen = chosen_field(to)
     path = checked_output(output, resume)
     content, field, name = _opened(teacher)
+    _check_ends(path, teacher, field, data)
     if steps is None and seconds is None:
         steps, seconds = default_budget(field.kind, preset)
     budget = Budget(steps=steps, seconds=seconds)
     trainer, thumbnail, cameras = _trainer(
-        field, content, chosen, seed, method, options or {}, inherit_head,
+        field, content, chosen, seed, method, options or {}, inherit_head, steps,
         preset=preset, modulate=modulate, precision=precision, bits=bits,
     )  # fmt: skip
     made = provenance(seed, preset, trainer.options, _fingerprint(field))
@@ -183,10 +184,33 @@ def convert(
         "method": method,
         "steps": run.summary["steps"],
         "seconds": run.summary["seconds"],
-        "bytes": _written(path, report) if path else None,
+        "bytes": None,
         "output": str(path) if path else None,
     }
+    if path:
+        summary["bytes"] = _written(path, summary, report.picture)
     return Conversion(run, report, summary)
+
+
+def _check_ends(
+    path: Path | None,
+    teacher: str | os.PathLike[str] | Field,
+    field: Field,
+    data: Dataset | Picture | Mesh | None,
+) -> None:
+    """Refuse, before any work, a student over its teacher, and what nothing can be learnt from."""
+    if path is not None and isinstance(teacher, str | os.PathLike):
+        written = {path.resolve(), checkpoint_path(path).resolve()}
+        if Path(teacher).resolve() in written:
+            raise InputError(f"-o {path}: would overwrite the teacher; choose another name.")
+    if isinstance(field, RadianceField) and not bool(field.occupancy.any()):
+        raise InputError("the teacher: has no occupied cells, so there is nothing to convert.")
+    wanted = {"radiance": Dataset, "sdf": Mesh, "image": Picture}[field.kind]
+    if data is not None and not isinstance(data, wanted):
+        raise InputError(
+            f"data: a field of kind {field.kind} needs a {wanted.__name__}, "
+            f"got {type(data).__name__}."
+        )
 
 
 def _opened(
@@ -206,13 +230,16 @@ def _trainer(
     method: Method,
     changes: dict[str, Any],
     inherit_head: bool,
+    steps: int | None,
     **names: Any,
 ) -> tuple[Any, Callable[[], Tensor], Cameras | None]:
     """The trainer of the student, what makes its thumbnail, and a scene's cameras."""
     trainer: Any
     if isinstance(field, RadianceField):
         cameras = scene_cameras(content.scene if content else {}, field)
-        config, options = radiance_student(field.config, cameras, chosen, method=method, **names)
+        config, options = radiance_student(
+            field.config, cameras, chosen, method=method, steps=steps, **names
+        )
         options = changed_options(options, changes)
         trainer = Distiller(field, config, cameras, options, seed, inherit=inherit_head)
         background = content.scene.get("background") if content else None
@@ -240,15 +267,18 @@ def _fingerprint(field: Field) -> str:
     return digest.hexdigest()
 
 
-def _written(path: Path, report: Comparison) -> int:
+def _written(path: Path, summary: dict[str, Any], picture: Tensor) -> int:
     """Put the report into the student's file, the picture as PNG; the bytes of the file."""
     content = read_field_file(path)
-    content.metrics["conversion"] = report.figures
-    content.tensors["comparison"] = torch.frombuffer(
-        bytearray(png(report.picture)), dtype=torch.uint8
-    )
-    write_field_file(path, content)
-    return path.stat().st_size
+    kept = {key: value for key, value in summary.items() if key not in ("student", "output")}
+    content.tensors["comparison"] = torch.frombuffer(bytearray(png(picture)), dtype=torch.uint8)
+    n_bytes = 0
+    while kept["bytes"] != n_bytes:  # the number is in the file that it is of
+        kept["bytes"] = n_bytes
+        content.metrics["conversion"] = finite(kept)
+        write_field_file(path, content)
+        n_bytes = path.stat().st_size
+    return n_bytes
 
 
 def png(picture: Tensor) -> bytes:

@@ -44,11 +44,13 @@ class DistillOptions:
         feature_life: share of the budget in which the weight of the features halves.
         stop: transmittance of the teacher below which the shared samples end; 0: never.
         coarse_step: factor on the sampling step at the start; it falls to 1 at half the budget.
-        epoch: steps for which cameras are kept.
+        n_epochs: into which the budget is cut, each with cameras of its own.
         n_cameras: of an epoch.
         poses: `like` the scene's, or PVD's `shell` around the box or `front` of it.
         hard_cameras: whether cameras whose pictures differ most come again (PVD-AL).
         hard_rays: the same of rays.
+        pool_share: share of the budget, from when pixels are compared, in which rays are gathered
+            before any comes again; less where the pool is full before.
         hard_points: whether only samples that matter to either picture are compared.
     """
 
@@ -72,11 +74,12 @@ class DistillOptions:
     feature_life: float = 138 / 30000
     stop: float = 1e-3
     coarse_step: float = 8.0
-    epoch: int = 312
+    n_epochs: int = 96
     n_cameras: int = 312
     poses: Literal["like", "shell", "front"] = "like"
     hard_cameras: bool = False
     hard_rays: bool = False
+    pool_share: float = 1503 / 30000
     hard_points: bool = False
 
     ANY_NUMBER = frozenset(

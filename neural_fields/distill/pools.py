@@ -21,11 +21,15 @@ OLDEST = 20  # times that a ray comes again
 class RayPool:
     """Rays that were hard, each in a slot of its own.
 
-    Until it is full the hardest rays of a batch are added, and none come again. Then `draw` takes
-    rays out of slots, and `put` fills those slots with the hardest of the whole batch.
+    Until it is full or closed the hardest rays of a batch are added, and none come again. Then
+    `draw` takes rays out of slots, and `put` fills those slots with the hardest of the whole batch.
 
     Deviations from PVD-AL's code: slots are drawn without repetition, so that no ray is there
     twice; rays that came again `OLDEST` times are not put back.
+
+    Attributes:
+        closed: whether rays come again although there is room for more, as after a while in runs
+            of small batches.
 
     Example:
         >>> pool = RayPool(capacity=4)
@@ -37,28 +41,32 @@ class RayPool:
         self.rays = torch.zeros(capacity, 7)  # origin, direction, pixel width
         self.ages = torch.zeros(capacity, dtype=torch.int32)
         self.n_filled = 0
+        self.closed = False
 
     @property
     def is_full(self) -> bool:
         """Whether rays come again."""
-        return self.n_filled == len(self.rays)
+        return self.n_filled > 0 and (self.closed or self.n_filled == len(self.rays))
 
     def tensors(self) -> dict[str, Tensor]:
         """What a checkpoint keeps, besides `n_filled`."""
         return {"rays": self.rays, "ages": self.ages}
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Rays [n, 7] and their slots [n], none before the pool is full."""
+        """Rays [n, 7] and their slots [n], one of each n-th of the pool; none before it is full."""
+        n = min(n, self.n_filled)
         if not self.is_full or n == 0:
             return self.rays[:0], torch.empty(0, dtype=torch.long)
-        slots = torch.randperm(len(self.rays), generator=generator)[:n].sort().values
+        edges = torch.arange(n + 1) * self.n_filled // n
+        share = torch.rand(n, generator=generator, dtype=torch.float64)
+        slots = edges[:-1] + (share * edges.diff()).long()
         return self.rays[slots], slots
 
     def put(self, rays: Tensor, difficulty: Tensor, slots: Tensor) -> None:
         """Keep the hardest of a batch [n, 7] whose last rays came out of `slots`."""
         n_new = len(rays) - len(slots)
         ages = torch.cat([self.ages.new_zeros(n_new), self.ages[slots] + 1])
-        difficulty = torch.where(ages > OLDEST, 0.0, difficulty)
+        difficulty = torch.where(ages >= OLDEST, 0.0, difficulty)
         if self.is_full:
             chosen = hardest(difficulty, len(slots))
         else:
@@ -95,10 +103,13 @@ class CameraPool:
 
         Args:
             last: the cameras of the epoch that is over.
-            errors: mean squared error [n] of each; negative where it was not seen.
+            errors: mean squared error [n] of each; negative where it was not seen. Where too few
+                were, nothing is kept.
             fresh: what would be looked from next.
             generator: of the draws.
         """
+        if int((errors >= 0).sum()) < self._n:
+            return fresh
         worst = last.camera_to_world[errors.topk(self._n).indices].double()
         if not self.is_full:
             self.poses[self.n_filled : self.n_filled + self._n] = worst

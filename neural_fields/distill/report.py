@@ -20,7 +20,7 @@ from neural_fields.rendering.surface import around, render_surface
 from neural_fields.rendering.volume import Rendered, over, render_view
 from neural_fields.training.evaluate import evaluate, evaluate_image
 from neural_fields.training.evaluate_sdf import evaluate_sdf
-from neural_fields.training.metrics import psnr, ssim
+from neural_fields.training.metrics import WINDOW, psnr, ssim
 from neural_fields.training.state import stream_seed
 
 VIEWS = 6
@@ -120,9 +120,13 @@ def _scenes(
         **_likeness(pictures),
         "n_views": VIEWS,
         "depth_error": float(depth.mean()) if depth.numel() else None,
-        "pixels_per_s": {name: n_pixels / took for name, took in seconds.items()},
+        "pixels_per_s": _speed(seconds, n_pixels),
     }
     return figures, side_by_side(*pictures[0])
+
+
+def _speed(seconds: dict[str, float], n_pixels: int) -> dict[str, float]:
+    return {name: n_pixels / took for name, took in seconds.items()}
 
 
 @torch.no_grad()
@@ -138,10 +142,14 @@ def _shapes(teacher: SdfField, student: SdfField) -> tuple[dict[str, Any], Tenso
     both = int((inside | other).sum())
     pictures = []
     cameras = around(teacher, 1, size=LARGEST)
-    for field in (teacher, student):
+    seconds = {}
+    for name, field in (("teacher", teacher), ("student", student)):
+        began = time.perf_counter()
         pictures.append(over(render_surface(field, cameras)[0], torch.ones(3)))
+        seconds[name] = time.perf_counter() - began
     figures = {
         **_likeness([(pictures[0], pictures[1])]),
+        "pixels_per_s": _speed(seconds, LARGEST * LARGEST),
         "iou_student_vs_teacher": int((inside & other).sum()) / both if both else None,
         "distance_error": float((values[0] - values[1]).abs().mean()) / teacher.unit,
     }
@@ -149,21 +157,29 @@ def _shapes(teacher: SdfField, student: SdfField) -> tuple[dict[str, Any], Tenso
 
 
 def _pictures(teacher: ImageField, student: ImageField) -> tuple[dict[str, Any], Tensor]:
-    pictures = [render_image(field).clamp(0, 1) for field in (teacher, student)]
-    figures = _likeness([(pictures[0], pictures[1])])
+    pictures, seconds = [], {}
+    for name, field in (("teacher", teacher), ("student", student)):
+        began = time.perf_counter()
+        pictures.append(render_image(field).clamp(0, 1))
+        seconds[name] = time.perf_counter() - began
+    figures: dict[str, Any] = {
+        **_likeness([(pictures[0], pictures[1])]),
+        "pixels_per_s": _speed(seconds, pictures[0].shape[0] * pictures[0].shape[1]),
+    }
     factor = max(1, max(teacher.config.width, teacher.config.height) // LARGEST)
     small = [picture[::factor, ::factor] for picture in pictures]
     if teacher.config.has_alpha:
-        small = [picture[..., :-1] + (1 - picture[..., -1:]) for picture in small]
+        small = [(picture[..., :-1] + (1 - picture[..., -1:])).clamp(max=1) for picture in small]
     return figures, side_by_side(*(picture.expand(-1, -1, 3) for picture in small))
 
 
-def _likeness(pictures: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Means over pairs (teacher's, student's)."""
+def _likeness(pictures: list[tuple[Tensor, Tensor]]) -> dict[str, float | None]:
+    """Means over pairs (teacher's, student's); SSIM needs as many pixels as its window has."""
     n = len(pictures)
+    is_large = min(pictures[0][0].shape[:2]) >= WINDOW
     return {
         "psnr_student_vs_teacher": sum(psnr(b, a) for a, b in pictures) / n,
-        "ssim_student_vs_teacher": sum(ssim(b, a) for a, b in pictures) / n,
+        "ssim_student_vs_teacher": sum(ssim(b, a) for a, b in pictures) / n if is_large else None,
     }
 
 

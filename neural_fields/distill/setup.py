@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from neural_fields import architectures
 from neural_fields.architectures import Target
 from neural_fields.distill.options import DistillOptions, Method
+from neural_fields.errors import InputError
 from neural_fields.fields import ImageConfig, RadianceConfig, RadianceField, SdfConfig
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.training.image import ImageOptions
@@ -31,8 +33,11 @@ def radiance_student(
     precision: str = "float32",
     modulate: str = "none",
     bits: int = 32,
+    steps: int | None = None,
 ) -> tuple[RadianceConfig, DistillOptions]:
     """A student in the teacher's box, with its steps and occupancy grid, and how it learns.
+
+    `steps`, where the budget is in steps, keep the stages of the preset `paper` where they are.
 
     Raises:
         InputError: a name is unknown, or the architecture cannot be had that way.
@@ -40,6 +45,9 @@ def radiance_student(
     scale = 1 << (teacher.sampling.n_cascades - 1)
     finest = pixels_along(torch.tensor(teacher.box), cameras)
     size = "pvd" if preset == "paper" else preset
+    if preset == "paper" and not (isinstance(to, str) and _has_paper(to)):
+        known = ", ".join(filter(_has_paper, architectures.names()))
+        raise InputError(f"--preset paper: needs --to one of {known}, got {to}.")
     sized, rates = sized_for(to, size, Target("radiance", 3, finest, scale))
     config = RadianceConfig(
         box=teacher.box,
@@ -49,7 +57,7 @@ def radiance_student(
     )
     if preset == "paper":
         return with_choices(config, precision, modulate, bits, len(cameras)), _published(
-            sized.name, method
+            sized.name, method, steps or PAPER_STEPS
         )
     options = DistillOptions(
         batch_samples=max(1 << 12, rates.batch // 4),  # hardly any noise
@@ -60,11 +68,16 @@ def radiance_student(
     return with_choices(config, precision, modulate, bits, len(cameras)), options
 
 
-def _published(student: str, method: Method) -> DistillOptions:
-    """The numbers of PVD's code, for PAPER_STEPS steps.
+def _has_paper(name: str) -> bool:
+    return "pvd" in architectures.get(name).presets
 
-    Deviations: rates fall exponentially, not by a cosine; weight decay is added to the gradient and
-    is not of grids; a step's rays come from all cameras of an epoch.
+
+def _published(student: str, method: Method, steps: int) -> DistillOptions:
+    """The numbers of PVD's code, with stages that end at its steps.
+
+    Deviations: rates fall exponentially, not by a cosine; weight decay is 1e-6 instead of 0.01,
+    added to the gradient and not of grids; a student's VM has no L1 term; a step's rays come from
+    all cameras of an epoch.
     """
     rate = 1e-3 if student == "mlp" else 1e-2
     network = min(rate, 1e-3) if student == "vm" else rate
@@ -73,7 +86,12 @@ def _published(student: str, method: Method) -> DistillOptions:
         start="paper",
         learning_rate=network,
         grid_rate=rate,
-        final_rate=7e-3,
+        final_rate=7e-5 / rate,
+        features_until=min(1.0, 2000 / steps),
+        points_until=min(1.0, 5000 / steps),
+        feature_life=138 / steps,
+        pool_share=1503 / steps,
+        n_epochs=max(1, steps // 312),
         stop=0.0,
         coarse_step=1.0,
         poses="shell",
@@ -96,7 +114,8 @@ def sdf_student(
     """The same of a signed distance field."""
     sized, rates = sized_for(to, preset, Target("sdf", 3, _FINEST_SHAPE))
     config = SdfConfig(box=teacher.box, architecture=sized)
-    options = SdfOptions(batch_points=rates.batch, **of_rates(rates))
+    # Every point of the pool is led to the teacher's surface: as many as hold its details.
+    options = SdfOptions(batch_points=rates.batch, pool=1 << 18, **of_rates(rates))
     return with_choices(config, precision, modulate, bits), options
 
 

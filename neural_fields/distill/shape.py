@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from neural_fields.errors import InputError
 from neural_fields.fields import Samples, SdfField
 
 _STEPS = 8  # of Newton's method from anywhere to the surface
@@ -29,20 +30,26 @@ class FieldShape:
     def surface(self, n: int, generator: torch.Generator) -> Tensor:
         """Points float64 [n, 3] of the zero set: random ones, led there along the gradient.
 
-        Not uniform: more where the surface bends outward. Where none arrives they are anywhere.
+        Not uniform: more where the surface bends outward.
+
+        Raises:
+            InputError: hardly any arrives.
         """
         low, high = torch.tensor(self._field.config.box)
         found: list[Tensor] = []
         count = 0
         for _ in range(8):
-            points = low + torch.rand(2 * n, 3, generator=generator) * (high - low)
+            points = low + torch.rand(n, 3, generator=generator) * (high - low)
             parts = [self._led(part) for part in torch.split(points, _CHUNK)]
             found.append(torch.cat(parts))
             count += len(found[-1])
             if count >= n:
                 break
         else:
-            found.append(low + torch.rand(n, 3, generator=generator) * (high - low))
+            raise InputError(
+                f"the teacher: has hardly any surface inside its box: {count} of {8 * n} points "
+                "arrived at one."
+            )
         return torch.cat(found)[:n].double()
 
     def _led(self, points: Tensor) -> Tensor:

@@ -61,15 +61,30 @@ class Teacher:
         solve = torch.linalg.solve(basis.T @ basis + ridge, basis.T).float()
         index = known.nonzero()[:, 0]
         for part in torch.split(index, _CHUNK // N_DIRECTIONS):
-            positions = cube[part].repeat_interleave(N_DIRECTIONS, 0)
-            directions = self._directions.repeat(len(part), 1)
-            found = self._ask(positions, ("log_density", "color"), directions)
-            assert found.color is not None
-            assert found.log_density is not None
-            logits = found.color.clamp(PALEST, 1 - PALEST).logit().view(-1, N_DIRECTIONS, 3)
+            log_density, color = self._all_around(cube[part])
+            logits = color.clamp(PALEST, 1 - PALEST).logit()
             values[part, 1:] = (solve @ logits).transpose(1, 2).reshape(len(part), -1)
-            values[part, 0] = found.log_density.view(-1, N_DIRECTIONS).mean(1).clamp(*self._clip)
+            values[part, 0] = log_density.clamp(*self._clip)
         return Answer(values, known)
+
+    @torch.no_grad()
+    def _all_around(self, cube: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-densities [n], means over directions, and colours [n, N_DIRECTIONS, 3]."""
+        directions = self._directions.repeat(len(cube), 1)
+        head = self._teacher.color_head
+        if head is not None and self._teacher.modulation is None:  # the trunk sees no directions
+            found = self._ask(cube, ("features", "log_density"))
+            assert found.features is not None
+            assert found.log_density is not None
+            color = head.forward(found.features.repeat_interleave(N_DIRECTIONS, 0), directions)
+            return found.log_density, color.view(-1, N_DIRECTIONS, 3)
+        found = self._ask(
+            cube.repeat_interleave(N_DIRECTIONS, 0), ("log_density", "color"), directions
+        )
+        assert found.log_density is not None
+        assert found.color is not None
+        mean = found.log_density.view(-1, N_DIRECTIONS).mean(1)
+        return mean, found.color.view(-1, N_DIRECTIONS, 3)
 
     @torch.no_grad()
     def _ask(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from neural_fields.decoders import direction_coordinates
 from neural_fields.distill.cameras import boxed, like, shell, with_poses
@@ -25,6 +26,7 @@ from neural_fields.training.nerf import coarser
 from neural_fields.training.radiance_step import PackedBatch
 from neural_fields.training.state import START_POINTS, TrainState, grid_shares, stream_seed
 
+Rows = TypeVar("Rows", Samples, Levels)
 _CAMERAS = 0x43414D  # a stream of random numbers of its own
 
 
@@ -125,7 +127,8 @@ class Distiller:
         """One update of all parameters; nothing is updated where the loss is not finite."""
         stage = self.options.stage(progress, features=self._shares_features)
         generator = torch.Generator().manual_seed(stream_seed(self.seed, self.step_number))
-        rays, ids, slots = self._draw_rays(generator)
+        self._renew_cameras(progress)
+        rays, ids, slots = self._draw_rays(generator, progress)
         jitter = torch.rand(len(rays), generator=generator)
         background = torch.rand(len(rays), 3, generator=generator)
         if self.step_number == 0 and self.options.start == "closed":
@@ -182,11 +185,10 @@ class Distiller:
             clip=(options.clip_low, options.clip_high),
             form=options.form,
         )
-        weights = losses.new_tensor([options.feature_weight(progress), 0.0, 0.0])
-        if stage != "features":
-            weights[1:] = losses.new_tensor([options.density, options.color])
+        of_points = (0.0, 0.0) if stage == "features" else (options.density, options.color)
+        weights = losses.new_tensor([options.feature_weight(progress), *of_points])
         loss, errors = (losses * weights).sum(), None
-        means = [float(x) for x in losses.detach()]
+        means = losses.detach().tolist()
         at = 0 if stage == "features" else 2
         mse = means[at]
         if options.form == "norm":
@@ -234,76 +236,75 @@ class Distiller:
         )
         samples, n_used = self._batch.march(origins, directions, jitter, scene)
         n_used = max(n_used, 1)
-        offsets = samples.offsets[: n_used + 1].clone()
+        offsets = samples.offsets[: n_used + 1]
         n = int(offsets[-1])
-        t_starts, t_ends = samples.t_starts[:n].clone(), samples.t_ends[:n].clone()
-        ray = torch.repeat_interleave(torch.arange(n_used), offsets.diff())
+        t_starts, t_ends = samples.t_starts[:n], samples.t_ends[:n]
+        ray = torch.repeat_interleave(offsets.diff())
         variances = None
         if teacher.trunk.sees_variances or self.field.trunk.sees_variances:
             variances = cone_variances(t_starts, t_ends, directions[ray], widths[ray])
             variances = variances / (2 * teacher.unit) ** 2
-        cube = Samples(samples.positions[:n].clone(), directions[ray], variances)
-        features: tuple[Level, ...] = ("features",) if self._shares_features else ()
-        # A density that depends on the view is a mean here: students have one for all views.
-        asked = cube._replace(directions=None) if teacher.view_dependent_density else cube
-        levels = teacher.evaluate_cube(asked, (*features, "log_density"))
+        # Colours that are made of features wait until it is known which samples matter. A density
+        # that depends on the view is a mean here: students have one for all views.
+        waits = teacher.color_head is not None
+        asked = Samples(samples.positions[:n], None if waits else directions[ray], variances)
+        wanted: tuple[Level, ...] = ("features",) if waits else ("color",)
+        levels = teacher.evaluate_cube(asked, (*wanted, "log_density"))
         assert levels.log_density is not None
         if self.options.stop > 0:
-            keep = self._before_opaque(offsets, t_ends - t_starts, levels.log_density)
-            counts = torch.zeros(n_used, dtype=torch.long).index_add_(0, ray, keep.long())
-            offsets = torch.cat([offsets[:1], counts.cumsum(0)])
-            t_starts, t_ends = t_starts[keep], t_ends[keep]
-            variances = None if variances is None else variances[keep]
-            cube = Samples(cube.positions[keep], directions[ray[keep]], variances)
-            features_kept = None if levels.features is None else levels.features[keep]
-            levels = Levels(features_kept, levels.log_density[keep])
-        pixels = None
-        if stage != "features":
-            color = self._teacher_color(cube, levels)
-            levels = levels._replace(color=color)
+            keep = self._before_opaque(offsets, ray, t_ends - t_starts, levels.log_density)
+            index = keep.nonzero()[:, 0]
+            offsets = functional.pad(keep.cumsum(0), (1, 0))[offsets]
+            ray, t_starts, t_ends = ray[index], t_starts[index], t_ends[index]
+            asked, levels = _taken(asked, index), _taken(levels, index)
+        cube = asked._replace(directions=directions[ray])
+        if waits and stage != "features":
+            levels = levels._replace(color=self._teacher_color(cube, levels.features))
         shared = Shared(offsets, t_starts, t_ends, cube, levels, None)
-        if stage == "pixels":
-            pixels = self._composited(shared, levels)
+        pixels = self._composited(shared, levels) if stage == "pixels" else None
         return shared._replace(pixels=pixels)
 
-    def _teacher_color(self, cube: Samples, levels: Levels) -> Tensor:
-        """From the features that are there already, if colours are made of them."""
-        head = self.teacher.color_head
-        if head is not None and levels.features is not None and self.teacher.modulation is None:
-            return head.forward(levels.features, cube.directions)
+    def _teacher_color(self, cube: Samples, features: Tensor | None) -> Tensor:
+        """From the features that are there already, if colours are made of them alone."""
+        head, cam = self.teacher.color_head, self.teacher.config.modulate
+        by_view = cam is not None and (cam.of_head or self.teacher.view_dependent_density)
+        if head is not None and features is not None and not by_view:
+            return head.forward(features, cube.directions)
         color = self.teacher.evaluate_cube(cube, ("color",)).color
         assert color is not None
         return color
 
-    def _before_opaque(self, offsets: Tensor, lengths: Tensor, log_density: Tensor) -> Tensor:
+    def _before_opaque(
+        self, offsets: Tensor, ray: Tensor, lengths: Tensor, log_density: Tensor
+    ) -> Tensor:
         """Which samples [n] the teacher's rays reach with a transmittance of `stop` or more."""
         clipped = log_density.clamp(self.options.clip_low, self.options.clip_high)
         thickness = (clipped.exp() * lengths / self.teacher.unit).double()
         before = thickness.cumsum(0) - thickness
         first = torch.cat([before, before.new_zeros(1)])[offsets[:-1]]
-        return before - torch.repeat_interleave(first, offsets.diff()) <= -math.log(
-            self.options.stop
-        )
+        return before - first[ray] <= -math.log(self.options.stop)
 
     def _shown(self, shared: Shared, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Places and what the student's trunk should give there, as far as the teacher knows."""
         chosen = torch.randint(len(shared.t_starts), (START_POINTS,), generator=generator)
         cube = shared.cube.positions[chosen]
-        if self.field.color_head is None:
+        if self.field.color_head is None or self.options.start == "paper":
             return cube, None
         with torch.no_grad():
             targets = self.field.evaluate_cube(Samples(cube), ("features",)).features
         assert targets is not None
-        if shared.levels.features is not None:
+        if self._shares_features:
+            assert shared.levels.features is not None
             targets = shared.levels.features[chosen].clone()
         assert shared.levels.log_density is not None
         low, high = self.options.clip_low, self.options.clip_high
         targets[:, 0] = shared.levels.log_density[chosen].clamp(low, high)
         return cube, targets
 
-    def _draw_rays(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _draw_rays(
+        self, generator: torch.Generator, progress: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Rays [n, 7] (origin, direction, pixel width), their cameras, the slots of hard ones."""
-        self._renew_cameras()
         cameras, n = self._cameras, self.n_rays
         ids = torch.randint(len(cameras), (n,), generator=generator)
         size = torch.tensor([cameras.width, cameras.height])
@@ -312,11 +313,13 @@ class Distiller:
         rays = torch.cat([origins, directions, cameras.pixel_widths(ids)[:, None]], 1)
         if not self.options.hard_rays:
             return rays, ids, torch.empty(0, dtype=torch.long)
+        self._hard_rays.closed = progress >= self.options.points_until + self.options.pool_share
         again, slots = self._hard_rays.draw(int(HARD * n), generator)
         return torch.cat([rays, again]), ids, slots
 
-    def _renew_cameras(self) -> None:
-        epoch = self.step_number // self.options.epoch
+    def _renew_cameras(self, progress: float) -> None:
+        n_epochs = self.options.n_epochs
+        epoch = min(int(progress * n_epochs), n_epochs - 1)
         if epoch == self._epoch:
             return
         generator = self._of_epoch(epoch)
@@ -342,13 +345,13 @@ class Distiller:
 
     def _note(self, errors: Tensor, rays: Tensor, ids: Tensor, slots: Tensor) -> None:
         """Remember how hard cameras and rays were."""
-        n = len(errors)
+        n = len(errors)  # rays that were marched, the first ones
+        own = min(n, len(ids))
         if self.options.hard_cameras:
-            own = min(n, len(ids))
             self._errors[0].index_add_(0, ids[:own], errors[:own].square().mean(1))
             self._errors[1].index_add_(0, ids[:own], torch.ones(own))
-        if self.options.hard_rays and n == len(rays):
-            self._hard_rays.put(rays, errors.abs().sum(1), slots)
+        if self.options.hard_rays:
+            self._hard_rays.put(rays[:n], errors.abs().sum(1), slots[: n - own])
 
     def _steer(self, n_rays: int, n_samples: int) -> None:
         """Choose the next number of rays so that their samples come near the batch size."""
@@ -407,6 +410,11 @@ class Distiller:
             value.copy_(tensors[name])
         # Rays are made from tables that are kept beside the poses.
         self._cameras = with_poses(self._cameras, self._cameras.camera_to_world)
+
+
+def _taken(rows: Rows, index: Tensor) -> Rows:
+    """The same of some samples [m]."""
+    return type(rows)(*(None if x is None else x.index_select(0, index) for x in rows))
 
 
 def over(pixels: Composited, background: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -47,6 +48,20 @@ class FieldFile:
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     checkpoint: dict[str, Any] = field(default_factory=dict)
+
+
+def finite(value: Any) -> Any:
+    """Plain data for JSON, which has no infinity (the PSNR of equal pictures): None for those.
+
+    Example:
+        >>> finite({"psnr": math.inf, "views": [1.0]})
+        {'psnr': None, 'views': [1.0]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_field_file(path: str | os.PathLike[str], content: FieldFile) -> None:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-_WINDOW = 11
+WINDOW = 11  # pixels along a side, of SSIM
 _BAND = 1 << 20  # pixels of a whole picture that are scored at once
 
 
@@ -39,7 +39,7 @@ class Scores:
             image, truth = (
                 torch.cat(pair) for pair in zip(self._above, (image, truth), strict=True)
             )
-        count = image.shape[0] - _WINDOW + 1  # rows with a whole window
+        count = image.shape[0] - WINDOW + 1  # rows with a whole window
         if count > 0:
             self._similar += count * _ssim(image, truth)
             self._n_rows += count
@@ -61,7 +61,7 @@ def _ssim(image: Tensor, truth: Tensor) -> float:
     from pytorch_msssim import ssim as batch_ssim
 
     first, second = (x.permute(2, 0, 1)[None].float() for x in (image, truth))
-    return float(batch_ssim(first, second, data_range=1.0, win_size=_WINDOW, win_sigma=1.5))
+    return float(batch_ssim(first, second, data_range=1.0, win_size=WINDOW, win_sigma=1.5))
 
 
 def _decibels(error: float) -> float:

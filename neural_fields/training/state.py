@@ -56,20 +56,30 @@ class TrainState:
             self.adam[name] = state
             self._share[name] = shares.get(name, 1.0)
         self.averages = {name: Average(value) for name, value in self.parameters.items()}
+        self._idle: frozenset[str] = frozenset()
 
     def step(self, rate: float, number: int) -> None:
-        """One update with the gradients in the optimiser's buffers; `number` counts from 1."""
+        """One update with the gradients in the optimiser's buffers; `number` counts from 1.
+
+        Parameters that the last `backward` did not reach stay: their decay alone, however small,
+        is a direction to Adam, which would walk them to 0.
+        """
         for name, state in self.adam.items():
-            state.step(rate * self._share[name], number)
+            if name not in self._idle:
+                state.step(rate * self._share[name], number)
         for average in self.averages.values():
             average.update(number)
 
     def backward(self, loss: Tensor) -> None:
         """Put the gradients of a loss into the optimiser's buffers."""
         gradients = torch.autograd.grad(loss, [*self.parameters.values()], allow_unused=True)
-        for state, gradient in zip(self.adam.values(), gradients, strict=True):
-            if gradient is not None:  # a sparse one is there already
+        idle = set()
+        for (name, state), gradient in zip(self.adam.items(), gradients, strict=True):
+            if gradient is not None:
                 state.grad.copy_(gradient.reshape(-1))
+            elif not state.sparse:  # a sparse one is there already
+                idle.add(name)
+        self._idle = frozenset(idle)
 
     def start(
         self,

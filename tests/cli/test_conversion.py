@@ -22,7 +22,7 @@ def test_a_conversion_from_start_to_end(nf, scene, fitted, tmp_path):
     assert scored["psnr"] == pytest.approx(report["psnr_student"])
     from PIL import Image
 
-    picture = np.asarray(Image.open(out.with_suffix(".png")))
+    picture = np.asarray(Image.open(out.with_suffix(".comparison.png")))
     assert picture.shape == (32, 96, 3)
     shown = nf("info", out).out
     assert "conversion" in shown
@@ -42,7 +42,7 @@ def test_converting_back_with_the_active_method(nf, fitted, tmp_path):
 
 
 def test_wrong_conversions(refused, fitted, tmp_path):
-    assert "is the teacher" in refused("convert", fitted, "--to", "vm", "-o", fitted)
+    assert "would overwrite the teacher" in refused("convert", fitted, "--to", "vm", "-o", fitted)
     out = tmp_path / "a.nf"
     assert "vxels" in refused("convert", fitted, "--to", "vxels", "-o", out)
     assert "--method" in refused("convert", fitted, "--to", "vm", "-o", out, "--method", "x")

@@ -20,7 +20,7 @@ from neural_fields.architectures.rbf import HashSizes, Rbf
 from neural_fields.architectures.siren import Siren
 from neural_fields.architectures.voxels import Voxels
 from neural_fields.data.mesh import mesh_of
-from neural_fields.distill import report
+from neural_fields.distill import report, setup
 from neural_fields.distill.shape import FieldShape
 from neural_fields.fields import (
     ImageConfig,
@@ -87,11 +87,11 @@ def test_points_on_the_surface_of_a_field(ball):
     torch.testing.assert_close(values[100:200] * 1.2, world.norm(dim=1) - 1, atol=0.03, rtol=0)
 
 
-def test_a_field_without_a_surface_is_asked_anywhere():
+def test_a_field_without_a_surface_is_refused():
     shape = FieldShape(SdfField(SdfConfig(architecture=Siren(hidden=(8,)))))
     shape._field.distance = lambda samples: samples.positions[:, 0] * 0 + 3.0
-    points = shape.surface(10, torch.Generator().manual_seed(1))
-    assert points.shape == (10, 3)
+    with pytest.raises(InputError, match="the teacher: has hardly any surface inside its box"):
+        shape.surface(10, torch.Generator().manual_seed(1))
 
 
 def test_a_picture_into_another_architecture(rings, tmp_path):
@@ -109,7 +109,10 @@ def test_the_report_is_in_the_file(rings, tmp_path):
     found = nf.convert(rings, path, to=Siren(hidden=(32,)), steps=20)
     content = read_field_file(path)
     kept = content.metrics["conversion"]
-    assert kept == json.loads(json.dumps(found.report.figures))
+    said = {key: value for key, value in found.summary.items() if key not in ("student", "output")}
+    assert kept == json.loads(json.dumps(said))
+    assert kept["bytes"] == path.stat().st_size
+    assert kept["pixels_per_s"]["teacher"] > 0
     picture = np.array(Image.open(io.BytesIO(content.tensors["comparison"].numpy())))
     assert picture.shape == (64, 3 * 80, 3)
     torch.testing.assert_close(
@@ -151,15 +154,32 @@ SCENE = RadianceConfig(
 )
 
 
+def bright():
+    """A scene of voxels with density and a colour that no untrained field has."""
+    field = RadianceField(SCENE, 1)
+    with torch.no_grad():
+        field.trunk.grid[:, 0] += 1.5
+        field.trunk.grid[:, 1] -= 2.0
+    return field
+
+
 @pytest.mark.parametrize("name", architectures.names())
 def test_every_architecture_is_student_and_teacher(name):
     """Of scenes without cameras, and without data."""
-    options = {"batch_samples": 1024, "n_rays": 64}
-    found = nf.convert(RadianceField(SCENE, 1), to=name, steps=1, options=options)
+    options = {"batch_samples": 1024, "n_rays": 64, "features_until": 0.0, "points_until": 0.0}
+    teacher, psnr = bright(), []
+    for steps in (1, 32):  # averages begin to move at step 16
+        found = nf.convert(teacher, to=name, steps=steps, options=options)
+        psnr.append(found.summary["psnr_student_vs_teacher"])
+    assert psnr[1] > min(psnr[0] + 2, 50)  # voxels begin with all that there is
     assert found.run.field.architecture == name
     assert found.summary["teacher"] == "a field of voxels"
-    back = nf.convert(found.run.field, to=SMALL_HASH, steps=1, options=options)
-    assert back.summary["psnr_student_vs_teacher"] > 0
+    back = [
+        nf.convert(found.run.field, to=SMALL_HASH, steps=steps, options=options)
+        for steps in (1, 32)
+    ]
+    psnr = [conversion.summary["psnr_student_vs_teacher"] for conversion in back]
+    assert psnr[1] > psnr[0] + 2
 
 
 @pytest.mark.parametrize("modulate", ["xyz", "direction", "direction-trunk", "camera"])
@@ -183,6 +203,44 @@ def test_what_cannot_be_converted(rings, ball):
     field = RadianceField(RadianceConfig(architecture=Voxels(16, 1)), 1)
     with pytest.raises(InputError, match="options: start needs a word, got 3"):
         nf.convert(field, to="voxels", options={"start": 3})
+
+
+def test_ends_are_checked_before_any_work(rings, tmp_path):
+    with pytest.raises(InputError, match="would overwrite the teacher"):
+        nf.convert(rings, rings, to="siren", steps=1)
+    checkpoint = tmp_path / "a.ckpt.nf"
+    checkpoint.write_bytes(rings.read_bytes())
+    with pytest.raises(InputError, match="would overwrite the teacher"):
+        nf.convert(checkpoint, tmp_path / "a.nf", to="siren", steps=1)
+    with pytest.raises(InputError, match="kind image needs a Picture, got str"):
+        nf.convert(rings, to="siren", steps=1, data="rings.png")
+    field = RadianceField(SCENE, 1)
+    with pytest.raises(InputError, match=r"--preset paper: needs --to one of .*vm.*, got cp"):
+        nf.convert(field, to="cp", preset="paper", steps=1)
+    field.occupancy.zero_()
+    with pytest.raises(InputError, match="has no occupied cells"):
+        nf.convert(field, to="vm", steps=1)
+
+
+def test_equal_pictures_have_no_finite_psnr(rings, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "psnr", lambda *_: float("inf"))
+    path = tmp_path / "s.nf"
+    found = nf.convert(rings, path, to=Siren(hidden=(8,)), steps=2)
+    assert found.summary["psnr_student_vs_teacher"] == float("inf")
+    assert read_field_file(path).metrics["conversion"]["psnr_student_vs_teacher"] is None
+
+
+def test_the_preset_paper_keeps_the_published_steps():
+    cameras = setup.scene_cameras({}, RadianceField(SCENE, None))
+    for method, first, second in (("pvd", 2000, 5000), ("pvd-al", 0, 0)):
+        _, options = setup.radiance_student(
+            SCENE, cameras, "vm", preset="paper", method=method, steps=10_000
+        )
+        assert round(options.features_until * 10_000) == first
+        assert round(options.points_until * 10_000) == second
+        assert options.feature_weight(138 / 10_000) == pytest.approx(0.001)
+    _, options = setup.radiance_student(SCENE, cameras, "mlp", preset="paper")
+    assert options.learning_rate * options.final_rate == pytest.approx(7e-5)
 
 
 def test_comparing_needs_two_of_a_kind(rings, ball):
