@@ -113,7 +113,7 @@ def _cells(name: str, row: dict[str, Any]) -> list[str]:
         ]
     else:
         quality = [f"{row['psnr']:.2f}", f"{row['ssim']:.4f}"]
-    sizes = [f"{row['params'] / 1e6:.2f}", f"{row['steps']}", f"{row['seconds']:.1f}"]
+    sizes = [f"{row['params'] / 1e6:.2f}", f"{row['steps']:g}", f"{row['seconds']:.1f}"]
     return [name, *quality, *sizes]
 
 
@@ -158,8 +158,8 @@ def paper_table(rows: Rows, mesh: Path, steps: int) -> str:
     return markdown(SHAPE_HEADER, lines)
 
 
-def images_table(rows: Rows, folder: Path, names: list[str], steps: int) -> str:
-    """Neurons against a network on one encoder, and the paper's small grids."""
+def images_table(rows: Rows, folder: Path, names: list[str], steps: int, n_seeds: int) -> str:
+    """Neurons against a network on one encoder, and the paper's small grids; means of seeds."""
     grid = HashSizes("hash", 8, 4, 19, finest_resolution=768)
     arms = {
         "rbf": Rbf(grid),
@@ -169,11 +169,16 @@ def images_table(rows: Rows, folder: Path, names: list[str], steps: int) -> str:
     }
     lines = []
     for picture in names:
+        path = folder / f"{picture}.png"
         for name, field in arms.items():
-            make = partial(view_row, fit.image, folder / f"{picture}.png", field, steps=steps)
-            row = rows.get(f"image {picture} {steps} {name}", make)
-            lines.append(_cells(f"{picture}, {name}", row))
-    return markdown(VIEW_HEADER, lines)
+            found = []
+            for seed in range(n_seeds):
+                make = partial(view_row, fit.image, path, field, steps=steps, seed=seed)
+                found.append(rows.get(f"image {picture} {steps} {name} seed {seed}", make))
+            mean = {key: sum(row[key] for row in found) / n_seeds for key in found[0]}
+            each = ", ".join(f"{row['psnr']:.2f}" for row in found)
+            lines.append([*_cells(f"{picture}, {name}", mean), each])
+    return markdown([*VIEW_HEADER, "PSNR of each seed"], lines)
 
 
 def scene_table(rows: Rows, scene: Path, steps: int, downscale: int) -> str:
@@ -204,6 +209,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, help="of the comparisons of parts")
     parser.add_argument("--paper-steps", type=int, default=2600, help="of the paper's own settings")
     parser.add_argument("--images", nargs="*", default=["kodim05", "kodim23"])
+    parser.add_argument("--seeds", type=int, default=1, help="of every row of pictures")
     parser.add_argument("--downscale", type=int, default=4, help="of the scene's photographs")
     options = parser.parse_args()
     if options.data is None:
@@ -214,7 +220,9 @@ def main() -> None:
         "budget": lambda: budget_table(rows, mesh, options.seconds),
         "parts": lambda: parts_table(rows, mesh, options.steps),
         "paper": lambda: paper_table(rows, mesh, options.paper_steps),
-        "images": lambda: images_table(rows, root / "images/kodak", options.images, options.steps),
+        "images": lambda: images_table(
+            rows, root / "images" / "kodak", options.images, options.steps, options.seeds
+        ),
         "scene": lambda: scene_table(rows, scene, options.steps, options.downscale),
     }
     for part in options.parts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -414,7 +414,8 @@ class Distiller:
 
 def _taken(rows: Rows, index: Tensor) -> Rows:
     """The same of some samples [m]."""
-    return type(rows)(*(None if x is None else x.index_select(0, index) for x in rows))
+    kept: Any = (None if x is None else x.index_select(0, index) for x in rows)
+    return type(rows)(*kept)
 
 
 def over(pixels: Composited, background: Tensor) -> Tensor:

@@ -65,7 +65,8 @@ def on_sphere(azimuth: Tensor, elevation: Tensor, axis: Tensor) -> Tensor:
     start = start / start.norm()
     side = torch.linalg.cross(axis, start)
     flat = azimuth.cos()[:, None] * start + azimuth.sin()[:, None] * side
-    return elevation.cos()[:, None] * flat + elevation.sin()[:, None] * axis
+    above: Tensor = elevation.cos()[:, None] * flat + elevation.sin()[:, None] * axis
+    return above
 
 
 def looking_at(center: Tensor, places: Tensor, up: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ def with_choices(
     return config
 
 
-def of_rates(rates: architectures.Rates, factor: float = 1.0) -> dict[str, float]:
+def of_rates(rates: architectures.Rates, factor: float = 1.0) -> dict[str, Any]:
     """The learning rates as all training options name them."""
     return {
         "learning_rate": factor * rates.network,

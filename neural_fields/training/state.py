@@ -72,8 +72,10 @@ class TrainState:
 
     def backward(self, loss: Tensor) -> None:
         """Put the gradients of a loss into the optimiser's buffers."""
-        gradients = torch.autograd.grad(loss, [*self.parameters.values()], allow_unused=True)
-        idle = set()
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
+            loss, [*self.parameters.values()], allow_unused=True
+        )
+        idle = set[str]()
         for (name, state), gradient in zip(self.adam.items(), gradients, strict=True):
             if gradient is not None:
                 state.grad.copy_(gradient.reshape(-1))
