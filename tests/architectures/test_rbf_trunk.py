@@ -106,3 +106,12 @@ def test_scenes_are_learnt_through_the_start(head, tmp_path):
 def test_unknown_sizes_are_refused(change, said):
     with pytest.raises(InputError, match=said):
         architectures.from_dict({**Rbf(GRID).to_dict(), **change})
+
+
+def test_the_first_grid_of_dif_tells_the_halves_of_the_box_apart_if_it_is_whole():
+    here = torch.rand(50, 3, generator=torch.Generator().manual_seed(1)) / 2
+    there = here + torch.tensor([0.5, 0.0, 0.0])
+    for preset, repeats in (("dif", True), ("dif-whole", False)):
+        trunk = made(Rbf.sized(Target("sdf", 3, 64), preset))
+        first, second = (trunk.encoding(x)[:, :4] for x in (here, there))
+        assert torch.allclose(first, second, atol=1e-5) == repeats
