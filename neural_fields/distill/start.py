@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -32,6 +30,7 @@ class Teacher:
         generator: torch.Generator,
     ) -> None:
         self._teacher, self._clip = teacher, clip
+        self._occupied = occupied_cells(teacher)
         chosen = torch.randint(len(cameras), (N_DIRECTIONS,), generator=generator)
         self._directions = -cameras.camera_to_world[chosen, :3, 2]
 
@@ -94,10 +93,8 @@ class Teacher:
         return self._teacher.evaluate_cube(Samples(cube, directions), levels)
 
     def _known(self, cube: Tensor) -> Tensor:
-        """Which of a lattice's vertices samples in visited cells lie between: bool [n]."""
-        between = 1 / max(1, round(len(cube) ** (1 / 3)) - 1)
-        cells = occupied_cells(self._teacher, between)
-        n_cascades, side = cells.shape[:2]
+        """Which positions touch a cell that rays visit: bool [n]."""
+        n_cascades, side = self._occupied.shape[:2]
         known = torch.zeros(len(cube), dtype=torch.bool)
         seen = torch.zeros_like(known)
         for cascade in range(n_cascades):  # the innermost first
@@ -105,29 +102,21 @@ class Teacher:
             place = (cube - 0.5) / (2 * half) + 0.5
             inside = ((place >= 0) & (place <= 1)).all(1) & ~seen
             x, y, z = (place[inside] * side).long().clamp(0, side - 1).unbind(1)
-            known[inside] = cells[cascade, z, y, x]
+            known[inside] = self._occupied[cascade, z, y, x]
             seen |= inside
         return known
 
 
-def occupied_cells(field: RadianceField, reach: float) -> Tensor:
-    """Cells that rays visit and those within `reach`, in cubes: bool [cascades, z, y, x]."""
+def occupied_cells(field: RadianceField, grow: int = 1) -> Tensor:
+    """Cells that rays visit and those within `grow` of them: bool [cascades, z, y, x]."""
     spec = field.config.sampling.grid
     blocks = spec.resolution // 4
     cells = occupied(field).view(spec.n_cascades, blocks, blocks, blocks, 4, 4, 4)
     dense = cells.permute(0, 1, 4, 2, 5, 3, 6).reshape(
         spec.n_cascades, spec.resolution, spec.resolution, spec.resolution
     )
-    grown = dense.float()
-    for cascade in range(spec.n_cascades):
-        cell = 1 / (spec.resolution << (spec.n_cascades - 1 - cascade))
-        grow = math.ceil(reach / cell - 1e-6)
-        for axis in range(3):
-            size, padding = [1, 1, 1], [0, 0, 0]
-            size[axis], padding[axis] = 2 * grow + 1, grow
-            part = functional.max_pool3d(grown[None, cascade], size, stride=1, padding=padding)
-            grown[cascade] = part[0]
-    return grown > 0
+    grown = functional.max_pool3d(dense[:, None].float(), 2 * grow + 1, stride=1, padding=grow)
+    return grown[:, 0] > 0
 
 
 @torch.no_grad()

@@ -200,15 +200,14 @@ def test_the_student_keeps_the_teachers_occupancy():
 
 def test_occupied_cells_are_those_of_the_grid():
     field = teacher()
-    inside = occupied_cells(field, 0.0)[0]
+    inside = occupied_cells(field, grow=0)[0]
     centers = cell_centers(field)
     x, y, z = ((centers + 1) * 16).long().unbind(1)
     assert torch.equal(inside[z, y, x], centers.norm(dim=1) < 0.7)
-    grown = occupied_cells(field, 2 / 32)[0]  # by two cells
+    grown = occupied_cells(field)[0]
     i, j, k = inside.nonzero().unbind(1)
-    assert grown[i + 2, j - 2, k].all()
-    corner = inside.nonzero().amax(0) + 3
-    assert not grown[corner[0] :].any()
+    assert grown[i + 1, j - 1, k].all()
+    assert not grown[inside.nonzero().amax(0)[0] + 2 :].any()
 
 
 @pytest.mark.parametrize(
