@@ -48,6 +48,10 @@ struct Pack {
     return x;
   }
   friend NF_HD Pack operator+(Pack x, const Pack& o) { return x += o; }
+  friend NF_HD Pack operator+(T s, Pack x) {
+    for (int i = 0; i < W; ++i) x.v[i] += s;
+    return x;
+  }
   NF_HD T operator[](int i) const { return v[i]; }
 };
 template <class T, int W>

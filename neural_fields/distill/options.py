@@ -72,7 +72,7 @@ class DistillOptions:
     density: float = 0.002
     color: float = 0.002
     feature_life: float = 138 / 30000
-    stop: float = 1e-3
+    stop: float = 1e-2
     coarse_step: float = 8.0
     n_epochs: int = 96
     n_cameras: int = 312
