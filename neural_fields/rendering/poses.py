@@ -74,10 +74,8 @@ def looking_at(center: Tensor, places: Tensor, up: Tensor) -> Tensor:
 
     Example:
         >>> up = torch.tensor([0.0, 0.0, 1.0])
-        >>> looking_at(torch.zeros(3), torch.tensor([[0.0, -2.0, 0.0]]), up)[0, :3, :3]
-        tensor([[ 1.,  0.,  0.],
-                [ 0.,  0., -1.],
-                [ 0.,  1.,  0.]])
+        >>> looking_at(torch.zeros(3), torch.tensor([[0.0, -2.0, 0.0]]), up)[0, :3, 2].tolist()
+        [0.0, -1.0, 0.0]
     """
     backward = torch.nn.functional.normalize(places - center, dim=1)
     right = torch.linalg.cross(up.expand_as(backward), backward)
