@@ -15,7 +15,7 @@ parser.add_argument("--quick", action="store_true", help="toy size, for a test")
 arguments = parser.parse_args()
 steps, size = (30, 40) if arguments.quick else (1500, 200)
 
-data = scenes.make("locomotive", Path("scene"), n_train=40, n_test=4, size=size)
+data = scenes.make("locomotive", Path("scene"), n_train=40, n_test=4, size=size, reuse=True)
 nf.fit.nerf(data, "slow.nf", field="mlp", steps=steps)
 found = nf.convert("slow.nf", "fast.nf", to="voxels", steps=steps // 3)
 

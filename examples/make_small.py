@@ -17,7 +17,7 @@ parser.add_argument("--quick", action="store_true", help="toy size, for a test")
 arguments = parser.parse_args()
 steps, size = (30, 40) if arguments.quick else (1500, 200)
 
-data = scenes.make("locomotive", Path("scene"), n_train=40, n_test=4, size=size)
+data = scenes.make("locomotive", Path("scene"), n_train=40, n_test=4, size=size, reuse=True)
 nf.fit.nerf(data, "large.nf", steps=steps)
 
 # Coordinate-aware modulation is a few thousand numbers, and what 4 x 128 networks lack most.
