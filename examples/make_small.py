@@ -20,7 +20,7 @@ steps, size = (30, 40) if arguments.quick else (1500, 200)
 data = scenes.make("locomotive", Path("scene"), n_train=40, n_test=4, size=size, reuse=True)
 nf.fit.nerf(data, "large.nf", steps=steps)
 
-# Coordinate-aware modulation is a few thousand numbers, and what 4 x 128 networks lack most.
+# Coordinate-aware modulation adds a grid of a few thousand numbers to the network.
 found = nf.convert("large.nf", "small.nf", to="mlp", modulate="xyz", bits=8, steps=2 * steps)
 picture = (found.report.picture * 255).round().byte().numpy()
 Image.fromarray(picture).save("small.png")
