@@ -173,16 +173,24 @@ NF_HD IntOf<L> floor_to_int(L x) {
   return truncated + minus_one_where(to_lane<L>(truncated) > x);
 }
 
+// Adding it rounds a number below 2^22 to a whole one, which is left in the lowest bits.
+constexpr float kRoundingShift = 12582912.0f;  // 3 * 2^22
+
+// p 2^n, where kRoundingShift + n is given.
+template <class L>
+NF_HD L lane_times_power(L p, L shifted) {
+  const IntOf<L> n = float_to_bits(shifted) - 0x4B400000;
+  return p * bits_to_float((n + 127) * (1 << 23));
+}
+
 // exp(x) to about 2 ulp for float, saturating at the ends of the range; std::exp for double.
-// Range reduction x = n ln2 + r and a degree-6 polynomial, the same on every path. Adding 3 * 2^22
-// rounds to a whole number and leaves it in the lowest bits.
+// Range reduction x = n ln2 + r and a degree-6 polynomial, the same on every path.
 template <class L>
 NF_HD L lane_exp(L x) {
-  constexpr float kRound = 12582912.0f;
   // In this order NaN stays NaN, here and in the product at the end.
   const L clamped = lane_min(broadcast<L>(88.0f), lane_max(broadcast<L>(-87.0f), x));
-  const L shifted = clamped * 1.44269504f + kRound;
-  const L k = shifted - kRound;
+  const L shifted = clamped * 1.44269504f + kRoundingShift;
+  const L k = shifted - kRoundingShift;
   const L r = (clamped - k * 0.693359375f) + k * 2.12194440e-4f;
   L p = broadcast<L>(1.9875691500e-4f);
   p = p * r + 1.3981999507e-3f;
@@ -191,8 +199,7 @@ NF_HD L lane_exp(L x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
-  const IntOf<L> n = float_to_bits(shifted) - 0x4B400000;
-  return p * bits_to_float((n + 127) * (1 << 23));
+  return lane_times_power<L>(p, shifted);
 }
 template <>
 NF_HD double lane_exp<double>(double x) {
@@ -202,10 +209,9 @@ NF_HD double lane_exp<double>(double x) {
 // 2^x to about 1 ulp for float, in half the work of exp: the rest of x needs no products.
 template <class L>
 NF_HD L lane_exp2(L x) {
-  constexpr float kRound = 12582912.0f;
   const L clamped = lane_min(broadcast<L>(127.0f), lane_max(broadcast<L>(-126.0f), x));
-  const L shifted = clamped + kRound;
-  const L r = clamped - (shifted - kRound);
+  const L shifted = clamped + kRoundingShift;
+  const L r = clamped - (shifted - kRoundingShift);
   L p = broadcast<L>(1.5345812020e-4f);
   p = p * r + 1.3399931220e-3f;
   p = p * r + 9.6184889571e-3f;
@@ -213,8 +219,7 @@ NF_HD L lane_exp2(L x) {
   p = p * r + 2.4022646890e-1f;
   p = p * r + 6.9314720574e-1f;
   p = p * r + 1.0f;
-  const IntOf<L> n = float_to_bits(shifted) - 0x4B400000;
-  return p * bits_to_float((n + 127) * (1 << 23));
+  return lane_times_power<L>(p, shifted);
 }
 template <>
 NF_HD double lane_exp2<double>(double x) {
