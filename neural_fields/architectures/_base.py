@@ -40,10 +40,12 @@ class Rates(NamedTuple):
     Attributes:
         network: learning rate of matrices and biases at the start.
         grid: the same of grids, which get no weight decay.
-        final: both at the end, as a share of the start.
+        final: all at the end, as a share of the start.
         batch: pixels or samples per step.
         seconds: of training where no budget is given; None: what the kind of field takes.
-        taught: factor of the rates for a student of another field, whose answers have no noise.
+        taught: factor of the rates for a student of another field, whose answers have no noise;
+            not of that of `matrices`.
+        matrices: root mean square of an orthogonal step of the matrices; 0: Adam moves them.
     """
 
     network: float
@@ -52,6 +54,7 @@ class Rates(NamedTuple):
     batch: int = 1 << 16
     seconds: float | None = None
     taught: float = 1.0
+    matrices: float = 0.0
 
 
 class Spectral(NamedTuple):

@@ -55,5 +55,7 @@ class Cp(Architecture):
 
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
-        """TensoRF's."""
-        return Rates(1e-3, 2e-2, final=0.1, batch=1 << (14 if kind == "image" else 16))
+        """TensoRF's, with orthogonal steps for default scenes."""
+        batch = 1 << (14 if kind == "image" else 16)
+        orthogonal = kind == "radiance" and preset == "default"
+        return Rates(1e-3, 2e-2, final=0.1, batch=batch, matrices=1e-2 if orthogonal else 0.0)

@@ -102,8 +102,12 @@ class Mlp(Architecture):
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
         """NeRF's own, or more for short runs."""
         usual = 2e-3 if kind == "image" else 5e-3
-        rate = 5e-4 if preset in ("nerf", "paper") else usual
-        return deep_rates(kind, rate)._replace(taught=2.0)
+        if preset in ("nerf", "paper"):
+            return deep_rates(kind, 5e-4)._replace(taught=2.0)
+        rates = deep_rates(kind, usual)._replace(taught=2.0)
+        if kind == "radiance" and preset != "pvd":
+            return rates._replace(matrices=6e-3, final=0.01)
+        return rates
 
     def spectral(self) -> tuple[Spectral, ...]:
         """The number of octaves."""

@@ -56,8 +56,8 @@ class Planes(Architecture):
 
     @classmethod
     def rates(cls, kind: Kind, preset: str = "default") -> Rates:
-        """K-planes' for grids and network alike."""
-        return Rates(1e-2, 1e-2, final=0.05)
+        """K-planes' for grids and network alike, with orthogonal steps for scenes."""
+        return Rates(1e-2, 1e-2, final=0.05, matrices=1e-2 if kind == "radiance" else 0.0)
 
 
 class PlanesTrunk(Trunk):

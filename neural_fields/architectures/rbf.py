@@ -185,7 +185,7 @@ class Rbf(Architecture):
             rate = {"image": 1e-2, "sdf": 5e-3, "radiance": 2e-2}[kind]
             return Rates(rate, rate, final=0.1, batch=1 << 17)
         if kind == "radiance":
-            return Rates(network=2e-2, grid=4e-2, final=0.03)
+            return Rates(network=2e-2, grid=4e-2, final=0.03, matrices=1e-2)
         # Of pictures: 1e-2 keeps neurons from settling, 2 dB after 3000 steps on kodim23.
         return Rates(network=5e-3 if kind == "image" else 1e-2, grid=1e-2, final=0.03)
 

@@ -35,16 +35,17 @@ class Mlp(nn.Module):
             if bias is not None:
                 bias.zero_()
 
-    def layers(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Views of each layer's matrix [n_out, n_in] and bias [n_out], None without."""
-        return self._views(self.params.detach())
-
     def split(self, params: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Views of the matrices and of the biases in a tensor like `params`."""
-        matrices, biases = zip(*self._views(params), strict=True)
+        matrices, biases = zip(*self.layers(params), strict=True)
         return list(matrices), [bias for bias in biases if bias is not None]
 
-    def _views(self, params: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def layers(self, params: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Views of each layer's matrix [n_out, n_in] and bias [n_out], None without.
+
+        Of the parameters, or of another tensor like them.
+        """
+        params = self.params.detach() if params is None else params
         at = 0
         for n_in, n_out in zip(self.spec.widths[:-1], self.spec.widths[1:], strict=True):
             matrix = params[at : at + n_out * n_in].view(n_out, n_in)

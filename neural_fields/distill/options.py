@@ -28,6 +28,8 @@ class DistillOptions:
         start: `closed`, what the teacher says at a grid's vertices or in its factors, or `paper`.
         learning_rate: of networks, at the start.
         grid_rate: of grids, at the start.
+        matrix_rate: of the matrices of networks, at the start, root mean square of an
+            orthogonal step (`Muon`); 0: Adam moves them, at `learning_rate`.
         modulation_share: learning rate of a modulation's grid as a share of the networks'.
         final_rate: all at the end, as a share of the start's; exponential between.
         l2: weight decay of the networks.
@@ -59,6 +61,7 @@ class DistillOptions:
     start: Literal["closed", "paper"] = "closed"
     learning_rate: float = 1e-2
     grid_rate: float = 1e-2
+    matrix_rate: float = 0.0
     modulation_share: float = 1.0
     final_rate: float = 0.03
     l2: float = 1e-6
@@ -83,7 +86,15 @@ class DistillOptions:
     hard_points: bool = False
 
     ANY_NUMBER = frozenset(
-        {"batch_samples", "features_until", "points_until", "clip_low", "clip_high", "stop"}
+        {
+            "matrix_rate",
+            "batch_samples",
+            "features_until",
+            "points_until",
+            "clip_low",
+            "clip_high",
+            "stop",
+        }
         | {"pixels", "features", "density", "color"}
     )
 

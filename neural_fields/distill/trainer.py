@@ -102,6 +102,7 @@ class Distiller:
                 "modulation.grid": options.modulation_share,
             },
             l2=options.l2,
+            matrix_share=options.matrix_rate / options.learning_rate,
         )
         self.step_number = 0
         self.n_rays = options.n_rays

@@ -21,6 +21,8 @@ class ImageOptions:
         batch_pixels: random pixels per step.
         learning_rate: of networks, at the start.
         grid_rate: of grids, at the start.
+        matrix_rate: of the matrices of networks, at the start, root mean square of an
+            orthogonal step (`Muon`); 0: Adam moves them, at `learning_rate`.
         modulation_share: learning rate of a modulation's grid as a share of the networks'.
         final_rate: all at the end, as a share of the start's; exponential between.
         l2: weight decay of the networks, added to the gradient.
@@ -29,9 +31,12 @@ class ImageOptions:
     batch_pixels: int = 1 << 16
     learning_rate: float = 1e-2
     grid_rate: float = 1e-2
+    matrix_rate: float = 0.0
     modulation_share: float = 10.0
     final_rate: float = 0.02
     l2: float = 1e-6
+
+    ANY_NUMBER = frozenset({"matrix_rate"})
 
 
 class ImageTrainer(ValueTrainer[ImageField]):

@@ -28,6 +28,8 @@ class NerfOptions:
         batch_samples: samples per step that the number of rays is steered to.
         learning_rate: of networks, at the start.
         grid_rate: of grids, at the start.
+        matrix_rate: of the matrices of networks, at the start, root mean square of an
+            orthogonal step (`Muon`); 0: Adam moves them, at `learning_rate`.
         modulation_share: learning rate of a modulation's grid as a share of the networks'.
         final_rate: all at the end, as a share of the start's; exponential between.
         huber: knee of the Huber loss (Mueller et al. 2022 use 0.1).
@@ -41,6 +43,7 @@ class NerfOptions:
     batch_samples: int = 1 << 16
     learning_rate: float = 4e-2
     grid_rate: float = 4e-2
+    matrix_rate: float = 0.0
     modulation_share: float = 1.0
     final_rate: float = 0.03
     huber: float = 0.1
@@ -49,6 +52,8 @@ class NerfOptions:
     grid_decay: float = 0.9
     grid_points: int = 1 << 18
     coarse_step: float = 8.0
+
+    ANY_NUMBER = frozenset({"matrix_rate"})
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ class NerfTrainer:
                 "modulation.grid": self.options.modulation_share,
             },
             l2=self.options.l2,
+            matrix_share=self.options.matrix_rate / self.options.learning_rate,
         )
         self.step_number = 0
         self.n_rays = 4096

@@ -153,6 +153,7 @@ def of_rates(rates: architectures.Rates, factor: float = 1.0) -> dict[str, Any]:
     return {
         "learning_rate": factor * rates.network,
         "grid_rate": factor * rates.grid,
+        "matrix_rate": rates.matrices,
         "final_rate": rates.final,
     }
 
@@ -167,7 +168,9 @@ def sized_for(
         if isinstance(field, Architecture):
             return field, field.rates(target.kind)
         rates, rate = field.architecture.rates(target.kind), field.learning_rate
-        return field.architecture, rates._replace(network=rate, grid=rate) if rate else rates
+        return field.architecture, rates._replace(
+            network=rate, grid=rate, matrices=0.0
+        ) if rate else rates
     owner = architectures.get(field)
     known = ["default", *owner.presets]
     if preset not in known:

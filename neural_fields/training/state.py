@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from neural_fields import _core
 from neural_fields.architectures import Trunk
+from neural_fields.decoders import Mlp
 from neural_fields.encodings import HashEncoding
 from neural_fields.errors import TrainingError
 from neural_fields.ops import SparseGradient
 from neural_fields.training.adam import AdamState
 from neural_fields.training.average import Average
+from neural_fields.training.muon import MuonState
 
 START_POINTS = 1 << 14  # that a trunk which starts from data is shown
 
@@ -29,7 +31,13 @@ class TrainState:
     """
 
     def __init__(
-        self, field: nn.Module, *, shares: dict[str, float], l2: float, sparse: bool = True
+        self,
+        field: nn.Module,
+        *,
+        shares: dict[str, float],
+        l2: float,
+        matrix_share: float = 0.0,
+        sparse: bool = True,
     ) -> None:
         """Set up all parameters.
 
@@ -38,6 +46,8 @@ class TrainState:
             shares: of the parameters that are grids, by name: their learning rate as a share of
                 the others'. They have no weight decay, which would pull scales of 1 to 0.
             l2: weight decay of the others.
+            matrix_share: learning rate of the matrices of networks, which Muon moves, as a share
+                of the others'; 0: Adam moves them.
             sparse: whether tables of hash grids get their gradients beside autograd, which is
                 faster and differentiates once.
         """
@@ -50,7 +60,10 @@ class TrainState:
             is_grid = name in shares
             encoding = field.get_submodule(name.rpartition(".")[0])
             is_table = sparse and isinstance(encoding, HashEncoding)
-            state = AdamState(parameter, sparse=is_table, l2=0.0 if is_grid else l2)
+            if matrix_share > 0 and isinstance(encoding, Mlp):
+                state: AdamState = MuonState(encoding, l2, matrix_share)
+            else:
+                state = AdamState(parameter, sparse=is_table, l2=0.0 if is_grid else l2)
             if isinstance(encoding, HashEncoding) and state.touched is not None:
                 encoding.sparse_gradient = SparseGradient(state.grad, state.touched)
             self.adam[name] = state

@@ -38,6 +38,11 @@ class ValueOptions(Protocol):
         ...
 
     @property
+    def matrix_rate(self) -> float:
+        """Of the matrices of the trunk's networks, at the start; 0: as of the others."""
+        ...
+
+    @property
     def l2(self) -> float:
         """Weight decay of the networks, added to the gradient."""
         ...
@@ -76,6 +81,7 @@ class ValueTrainer(ABC, Generic[AnyField]):
                 "modulation.grid": training.modulation_share,
             },
             l2=training.l2,
+            matrix_share=training.matrix_rate / training.learning_rate,
             sparse=sparse,
         )
         self.step_number = 0
