@@ -112,7 +112,7 @@ class Hash(Architecture):
         if kind != "radiance":
             return Rates(network=1e-2, grid=1e-2, final=0.03)
         if preset == "default":
-            return Rates(network=4e-2, grid=4e-2, final=0.03, matrices=2e-2)
+            return Rates(network=4e-2, grid=4e-2, final=0.03, matrices=8e-3)
         return Rates(network=1e-2, grid=1e-2, final=0.03, batch=1 << 18)
 
     @classmethod
