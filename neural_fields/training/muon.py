@@ -1,4 +1,4 @@
-"""Orthogonal steps for the matrices of deep networks (Muon, Jordan et al. 2024)."""
+"""Orthogonal steps for the matrices of networks (Muon, Jordan et al. 2024)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's, which carry singular values to
 class MuonState(AdamState):
     """Matrices of a network step along an orthogonal matrix, its biases by Adam.
 
-    Adam's steps on the matrices of a deep network have few directions that matter; here all
+    Adam's steps on matrices have few directions that matter; here all
     singular values of a step are about the same. `first` is the momentum, `second` is not used by
     matrices, which have no weight decay. Deviations from Jordan's: momentum 0.9 instead of 0.95,
     four iterations instead of five, all matrices, first and last as well, and steps whose root

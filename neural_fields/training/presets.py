@@ -167,10 +167,9 @@ def sized_for(
             raise InputError(f"--preset {preset}: {field.name} has its own sizes; leave one out.")
         if isinstance(field, Architecture):
             return field, field.rates(target.kind)
-        rates, rate = field.architecture.rates(target.kind), field.learning_rate
-        return field.architecture, rates._replace(
-            network=rate, grid=rate, matrices=0.0
-        ) if rate else rates
+        rates = field.architecture.rates(target.kind)._replace(matrices=0.0)  # as all is Adam's
+        rate = field.learning_rate
+        return field.architecture, rates._replace(network=rate, grid=rate) if rate else rates
     owner = architectures.get(field)
     known = ["default", *owner.presets]
     if preset not in known:

@@ -39,7 +39,7 @@ class ValueOptions(Protocol):
 
     @property
     def matrix_rate(self) -> float:
-        """Of the matrices of the trunk's networks, at the start; 0: as of the others."""
+        """Of the matrices of networks, at the start; 0: Adam moves them."""
         ...
 
     @property

@@ -212,6 +212,13 @@ def test_learning_rates(optimizer, rate, unused, picture):
     assert (options.learning_rate, options.grid_rate) == ((rate, rate) if rate else (1e-2, 1e-2))
 
 
+@pytest.mark.parametrize("optimizer", [{}, ADAM])
+def test_all_is_moved_by_adam(optimizer, data):
+    _, options = presets.radiance_setup(data, chosen_field(config(optimizer=optimizer)))
+    assert options.matrix_rate == 0
+    assert presets.radiance_setup(data, "hash")[1].matrix_rate > 0
+
+
 # ---- what is refused -----------------------------------------------------------------------------
 
 REFUSED = [
