@@ -168,7 +168,7 @@ def test_every_architecture_is_student_and_teacher(name):
     """Of scenes without cameras, and without data."""
     options = {"batch_samples": 1024, "n_rays": 64, "features_until": 0.0, "points_until": 0.0}
     teacher, psnr = bright(), []
-    for steps in (1, 32):  # averages begin to move at step 16
+    for steps in (1, 64):  # averages begin to move at step 16
         found = nf.convert(teacher, to=name, steps=steps, options=options)
         psnr.append(found.summary["psnr_student_vs_teacher"])
     assert psnr[1] > min(psnr[0] + 2, 50)  # voxels begin with all that there is
@@ -176,7 +176,7 @@ def test_every_architecture_is_student_and_teacher(name):
     assert found.summary["teacher"] == "a field of voxels"
     back = [
         nf.convert(found.run.field, to=SMALL_HASH, steps=steps, options=options)
-        for steps in (1, 32)
+        for steps in (1, 64)
     ]
     psnr = [conversion.summary["psnr_student_vs_teacher"] for conversion in back]
     assert psnr[1] > psnr[0] + 2
