@@ -356,11 +356,17 @@ def composite_forward(
     weights: Tensor | None = None,
 ) -> None: ...
 def distill_backward(
+    student_features: Tensor | None,
+    student_log_density: Tensor | None,
+    student_color: Tensor | None,
+    teacher_features: Tensor | None,
+    teacher_log_density: Tensor | None,
+    teacher_color: Tensor | None,
+    keep: Tensor | None,
+    low: float,
+    high: float,
     grad_losses: Tensor,
     factors: Tensor,
-    features: Tensor | None,
-    log_density: Tensor | None,
-    color: Tensor | None,
     grad_features: Tensor | None,
     grad_log_density: Tensor | None,
     grad_color: Tensor | None,
@@ -378,9 +384,6 @@ def distill_forward(
     mean: bool,
     losses: Tensor,
     factors: Tensor,
-    features: Tensor | None = None,
-    log_density: Tensor | None = None,
-    color: Tensor | None = None,
 ) -> None: ...
 def distill_hardest(difficulty: Tensor, output: Tensor) -> None: ...
 def distill_visible(

@@ -27,7 +27,7 @@ def cases(sizes: Sizes) -> Iterator[Case]:
         "distill.forward.f32",
         bench.n,
         "M samples/s",
-        ours=lambda: bench.forward(saving=False),
+        ours=bench.forward,
         eager=lambda: norms(both_sides),
         compiled=lambda: compiled(both_sides),
         limit=sizes.streaming(bench.n, 4 * 2 * _NUMBERS),
@@ -47,7 +47,6 @@ class _Losses:
     def __init__(self, sizes: Sizes) -> None:
         self.sizes, self.n = sizes, sizes.n_samples
         self.student, self.teacher = self._levels(), self._levels()
-        self.differences = [torch.empty_like(tensor) for tensor in self.student]
         self.gradients = [torch.empty_like(tensor) for tensor in self.student]
         self.losses, self.factors = torch.empty(3), torch.empty(3)
         self.grad = torch.rand(3)
@@ -56,15 +55,15 @@ class _Losses:
         features = torch.randn(self.n, _FEATURES)
         return features, torch.randn(self.n) * 4, torch.rand(self.n, 3)
 
-    def forward(self, keep: Tensor | None = None, *, saving: bool = True) -> None:
+    def forward(self, keep: Tensor | None = None) -> None:
         inputs = (*self.student, *self.teacher, keep, _LOW, _HIGH, False)
-        saved = self.differences if saving else ()
-        _core.distill_forward(*inputs, self.losses, self.factors, *saved)
+        _core.distill_forward(*inputs, self.losses, self.factors)
 
     def both(self, keep: Tensor | None) -> None:
         """Losses and gradients, in memory that is there."""
         self.forward(keep)
-        _core.distill_backward(self.grad, self.factors, *self.differences, *self.gradients)
+        inputs = (*self.student, *self.teacher, keep, _LOW, _HIGH, self.grad, self.factors)
+        _core.distill_backward(*inputs, *self.gradients)
 
     def written_out(self, variant: str, keep: Tensor | None) -> Case:
         """Beside gradients that are written out, the fastest plain PyTorch."""

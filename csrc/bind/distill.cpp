@@ -57,34 +57,42 @@ void set_all_levels(DistillArgs<T>& args, const Levels& tensors, Pointer Distill
       throw py::value_error(std::string(name) + ": needs the levels that the student has.");
 }
 
+// What both ways read.
+struct Sides {
+  const Levels student, teacher;
+  const py::object& keep;
+  double low, high;
+};
+
 template <class T>
-void forward(const Levels& student, const Levels& teacher, const py::object& keep, double low, double high, bool mean,
-             const py::object& losses, const py::object& factors, const Levels& differences,
-             void (*kernel)(const DistillArgs<T>&)) {
+DistillArgs<T> make_args(const Sides& sides, const py::object& factors) {
   DistillArgs<T> args{};
-  set_shape(args, student, "student");
-  set_all_levels(args, student, &DistillLevel<T>::student, "student");
-  set_all_levels(args, teacher, &DistillLevel<T>::teacher, "teacher");
-  set_levels(args, differences, &DistillLevel<T>::difference);
-  args.keep = optional_mask(keep, args.n);
-  args.low = static_cast<T>(low);
-  args.high = static_cast<T>(high);
+  set_shape(args, sides.student, "student");
+  set_all_levels(args, sides.student, &DistillLevel<T>::student, "student");
+  set_all_levels(args, sides.teacher, &DistillLevel<T>::teacher, "teacher");
+  args.keep = optional_mask(sides.keep, args.n);
+  args.low = static_cast<T>(sides.low);
+  args.high = static_cast<T>(sides.high);
+  args.factors = tensor_data<T>(factors, "factors", {kDistillLevels});
+  return args;
+}
+
+template <class T>
+void forward(const Sides& sides, bool mean, const py::object& losses, const py::object& factors,
+             void (*kernel)(const DistillArgs<T>&)) {
+  DistillArgs<T> args = make_args<T>(sides, factors);
   args.mean = mean;
   args.losses = tensor_data<T>(losses, "losses", {kDistillLevels});
-  args.factors = tensor_data<T>(factors, "factors", {kDistillLevels});
   const py::gil_scoped_release release;
   kernel(args);
 }
 
 template <class T>
-void backward(const py::object& grad_losses, const py::object& factors, const Levels& differences,
-              const Levels& gradients, void (*kernel)(const DistillArgs<T>&)) {
-  DistillArgs<T> args{};
-  set_shape(args, differences, "differences");
-  set_all_levels(args, differences, &DistillLevel<T>::difference, "differences");
-  set_all_levels(args, gradients, &DistillLevel<T>::grad_student, "gradients");
+void backward(const Sides& sides, const py::object& grad_losses, const py::object& factors, const Levels& gradients,
+              void (*kernel)(const DistillArgs<T>&)) {
+  DistillArgs<T> args = make_args<T>(sides, factors);
+  set_levels(args, gradients, &DistillLevel<T>::grad_student);
   args.grad_losses = tensor_data<T>(grad_losses, "grad_losses", {kDistillLevels});
-  args.factors = tensor_data<T>(factors, "factors", {kDistillLevels});
   const py::gil_scoped_release release;
   kernel(args);
 }
@@ -114,33 +122,36 @@ void bind_distill(OpModule& m) {
         [](const py::object& student_features, const py::object& student_log_density, const py::object& student_color,
            const py::object& teacher_features, const py::object& teacher_log_density, const py::object& teacher_color,
            const py::object& keep, double low, double high, bool mean, const py::object& losses,
-           const py::object& factors, const py::object& features, const py::object& log_density,
-           const py::object& color) {
-          const Levels student{student_features, student_log_density, student_color};
-          const Levels teacher{teacher_features, teacher_log_density, teacher_color};
-          const Levels differences{features, log_density, color};
+           const py::object& factors) {
+          const Sides sides{{student_features, student_log_density, student_color},
+                            {teacher_features, teacher_log_density, teacher_color},
+                            keep, low, high};
           if (is_f64(losses, "losses"))
-            forward<double>(student, teacher, keep, low, high, mean, losses, factors, differences, &distill_forward_f64);
+            forward<double>(sides, mean, losses, factors, &distill_forward_f64);
           else
-            forward<float>(student, teacher, keep, low, high, mean, losses, factors, differences, &distill_forward_f32);
+            forward<float>(sides, mean, losses, factors, &distill_forward_f32);
         },
         py::arg("student_features"), py::arg("student_log_density"), py::arg("student_color"),
         py::arg("teacher_features"), py::arg("teacher_log_density"), py::arg("teacher_color"), py::arg("keep"),
-        py::arg("low"), py::arg("high"), py::arg("mean"), py::arg("losses"), py::arg("factors"),
-        py::arg("features") = py::none(), py::arg("log_density") = py::none(), py::arg("color") = py::none());
+        py::arg("low"), py::arg("high"), py::arg("mean"), py::arg("losses"), py::arg("factors"));
   m.def("distill_backward",
-        [](const py::object& grad_losses, const py::object& factors, const py::object& features,
-           const py::object& log_density, const py::object& color, const py::object& grad_features,
-           const py::object& grad_log_density, const py::object& grad_color) {
-          const Levels differences{features, log_density, color};
+        [](const py::object& student_features, const py::object& student_log_density, const py::object& student_color,
+           const py::object& teacher_features, const py::object& teacher_log_density, const py::object& teacher_color,
+           const py::object& keep, double low, double high, const py::object& grad_losses, const py::object& factors,
+           const py::object& grad_features, const py::object& grad_log_density, const py::object& grad_color) {
+          const Sides sides{{student_features, student_log_density, student_color},
+                            {teacher_features, teacher_log_density, teacher_color},
+                            keep, low, high};
           const Levels gradients{grad_features, grad_log_density, grad_color};
           if (is_f64(factors, "factors"))
-            backward<double>(grad_losses, factors, differences, gradients, &distill_backward_f64);
+            backward<double>(sides, grad_losses, factors, gradients, &distill_backward_f64);
           else
-            backward<float>(grad_losses, factors, differences, gradients, &distill_backward_f32);
+            backward<float>(sides, grad_losses, factors, gradients, &distill_backward_f32);
         },
-        py::arg("grad_losses"), py::arg("factors"), py::arg("features"), py::arg("log_density"), py::arg("color"),
-        py::arg("grad_features"), py::arg("grad_log_density"), py::arg("grad_color"));
+        py::arg("student_features"), py::arg("student_log_density"), py::arg("student_color"),
+        py::arg("teacher_features"), py::arg("teacher_log_density"), py::arg("teacher_color"), py::arg("keep"),
+        py::arg("low"), py::arg("high"), py::arg("grad_losses"), py::arg("factors"), py::arg("grad_features"),
+        py::arg("grad_log_density"), py::arg("grad_color"));
   m.def("distill_visible",
         [](const py::object& offsets, const py::object& weights, double share, double opacity, const py::object& keep,
            const py::object& output) {

@@ -78,9 +78,12 @@ def level_losses(
         raise ValueError(f"level_losses: clip needs the lower bound first, got {tuple(clip)}.")
     if form not in ("norm", "mean"):
         raise ValueError(f"level_losses: form needs 'norm' or 'mean', got {form!r}.")
-    save = torch.is_grad_enabled()
-    losses: Tensor = _forward(*student, *teacher, keep, low, high, form == "mean", save)[0]
+    losses: Tensor = _forward(*student, *teacher, keep, low, high, form == "mean")[0]
     return losses
+
+
+def _plain(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.contiguous()
 
 
 class _Levels(NamedTuple):
@@ -109,6 +112,11 @@ class _Levels(NamedTuple):
     def counting(self) -> tuple[bool, ...]:
         pairs = zip(self.student, self.teacher, strict=True)
         return tuple(ours is not None and theirs is not None for ours, theirs in pairs)
+
+    def plain(self) -> tuple[Tensor | None, ...]:
+        """Both sides' levels that count, and what is kept, in contiguous memory."""
+        sides = zip((*self.student, *self.teacher), self.counting * 2, strict=True)
+        return *(_plain(t) if counts else None for t, counts in sides), _plain(self.keep)
 
     def check(self) -> None:
         given = self.given
@@ -141,78 +149,56 @@ def _check_mask(name: str, keep: Tensor | None, like: Tensor) -> None:
         raise ValueError(f"{name}: keep needs to be on {like.device}, got {keep.device}.")
 
 
-def _plain(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.contiguous()
-
-
-def _forward_fake(*arguments: Argument) -> tuple[Tensor, ...]:
-    levels, save = _Levels.of(arguments), arguments[-1]
+def _forward_fake(*arguments: Argument) -> tuple[Tensor, Tensor]:
+    levels = _Levels.of(arguments)
     levels.check()
-    losses, factors = levels.like.new_empty((3,)), levels.like.new_empty((3,))
-    # Nothing is saved of a level that does not count, or where no gradient will be asked for.
-    shapes = [
-        ours.shape if save and ours is not None and counts else (0,)
-        for ours, counts in zip(levels.student, levels.counting, strict=True)
-    ]
-    return losses, factors, *(levels.like.new_empty(shape) for shape in shapes)
+    return levels.like.new_empty((3,)), levels.like.new_empty((3,))
 
 
-def _forward_kernel(*arguments: Argument) -> tuple[Tensor, ...]:
-    levels, (low, high, mean, save) = _Levels.of(arguments), arguments[7:]
-    results = _forward_fake(*arguments)
-    losses, factors, *differences = results
-    if not any(levels.counting):
-        losses.zero_()
-        factors.zero_()
-        return results
-    student, teacher, saved = (
-        [_plain(t) if counts else None for t, counts in zip(side, levels.counting, strict=True)]
-        for side in (levels.student, levels.teacher, differences if save else [None] * 3)
-    )
-    module = native("level_losses", levels.like)
-    inputs = (*student, *teacher, _plain(levels.keep), low, high, mean)
-    module.distill_forward(*inputs, losses, factors, *saved)
-    return results
+def _forward_kernel(*arguments: Argument) -> tuple[Tensor, Tensor]:
+    levels, (low, high, mean) = _Levels.of(arguments), arguments[7:]
+    losses, factors = _forward_fake(*arguments)
+    if any(levels.counting):
+        module = native("level_losses", levels.like)
+        module.distill_forward(*levels.plain(), low, high, mean, losses, factors)
+        return losses, factors
+    return losses.zero_(), factors.zero_()
 
 
 def _forward_setup(ctx: Context, inputs: tuple[Argument, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.counting = _Levels.of(inputs).counting
-    # Not marked as without a derivative: through them a second order is noticed, and raises.
-    ctx.save_for_backward(*output[1:])
-    ctx.set_materialize_grads(False)  # or the differences would get zeros
+    ctx.counting, ctx.clip = _Levels.of(inputs).counting, inputs[7:9]
+    ctx.save_for_backward(*inputs[:7], output[1])
+    ctx.set_materialize_grads(False)
 
 
 def _forward_backward(ctx: Context, grad_losses: Tensor | None, *_: Tensor | None) -> Gradients:
     if grad_losses is None:
-        return (None,) * 11
-    factors, *differences = ctx.saved_tensors
+        return (None,) * 10
+    *tensors, factors = ctx.saved_tensors
     pairs = zip(ctx.needs_input_grad[:3], ctx.counting, strict=True)
     needs = [needed and counts for needed, counts in pairs]
-    wanted = [d if needed else None for d, needed in zip(differences, needs, strict=True)]
-    gradients = _backward(grad_losses, factors, *wanted)
+    if not any(needs):
+        return (None,) * 10
+    wanted = [t if needed else None for t, needed in zip(tensors, needs * 2, strict=False)]
+    gradients = _backward(*wanted, tensors[6], *ctx.clip, grad_losses, factors)
     needed = (g if needed else None for g, needed in zip(gradients, needs, strict=True))
-    return *needed, *(None,) * 8
+    return *needed, *(None,) * 7
 
 
-def _backward_fake(
-    grad_losses: Tensor, factors: Tensor, *differences: Tensor | None
-) -> tuple[Tensor, ...]:
+def _backward_fake(*arguments: Argument) -> tuple[Tensor, ...]:
+    levels, (grad_losses, factors) = _Levels.of(arguments), arguments[9:]
     check_tensor("level_losses", "grad_losses", grad_losses, (3,), factors)
-    return tuple(
-        factors.new_empty((0,) if difference is None else difference.shape)
-        for difference in differences
-    )
+    shapes = [(0,) if student is None else student.shape for student in levels.student]
+    return tuple(factors.new_empty(shape) for shape in shapes)
 
 
-def _backward_kernel(
-    grad_losses: Tensor, factors: Tensor, *differences: Tensor | None
-) -> tuple[Tensor, ...]:
-    gradients = _backward_fake(grad_losses, factors, *differences)
-    pairs = zip(gradients, differences, strict=True)
-    wanted = [None if difference is None else gradient for gradient, difference in pairs]
-    module = native("level_losses", factors)
-    inputs = (grad_losses.contiguous(), factors.contiguous(), *map(_plain, differences))
-    module.distill_backward(*inputs, *wanted)
+def _backward_kernel(*arguments: Argument) -> tuple[Tensor, ...]:
+    levels, (low, high, grad_losses, factors) = _Levels.of(arguments), arguments[7:]
+    gradients = _backward_fake(*arguments)
+    pairs = zip(gradients, levels.student, strict=True)
+    wanted = [None if student is None else gradient for gradient, student in pairs]
+    inputs = (*levels.plain(), low, high, grad_losses.contiguous(), factors.contiguous())
+    native("level_losses", factors).distill_backward(*inputs, *wanted)
     return gradients
 
 
@@ -220,18 +206,20 @@ def _no_second_order(ctx: Context, *grads: Tensor) -> Gradients:
     raise not_native("level_losses", "second-order derivatives")
 
 
+_SIDES = (
+    "Tensor? student_features, Tensor? student_log_density, Tensor? student_color, "
+    "Tensor? teacher_features, Tensor? teacher_log_density, Tensor? teacher_color, Tensor? keep, "
+    "float low, float high"
+)
 _backward = define(
-    "distill_backward(Tensor grad_losses, Tensor factors, Tensor? features, Tensor? log_density, "
-    "Tensor? color) -> (Tensor, Tensor, Tensor)",
+    f"distill_backward({_SIDES}, Tensor grad_losses, Tensor factors) -> (Tensor, Tensor, Tensor)",
     _backward_kernel,
     _backward_fake,
     save_nothing,
     _no_second_order,
 )
 _forward = define(
-    "distill(Tensor? student_features, Tensor? student_log_density, Tensor? student_color, "
-    "Tensor? teacher_features, Tensor? teacher_log_density, Tensor? teacher_color, Tensor? keep, "
-    "float low, float high, bool mean, bool save) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"distill({_SIDES}, bool mean) -> (Tensor, Tensor)",
     _forward_kernel,
     _forward_fake,
     _forward_setup,

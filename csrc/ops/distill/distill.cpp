@@ -1,9 +1,11 @@
 // CPU loops of the distillation: numbers of a level are lanes, whatever its width, and a task's
 // squares are summed apart from the others', so that results do not depend on the number of threads.
+// The way back computes the differences anew: to read two numbers costs less than new memory for one.
 #include "ops/distill/distill.h"
 
 #include <atomic>
 #include <limits>
+#include <type_traits>
 
 #include "common/buffer.h"
 #include "common/loops.h"
@@ -38,26 +40,60 @@ struct Bounds {
   }
 };
 
-// The squares of one level over a task's samples.
+// What becomes of differences: their squares are summed.
 template <class T>
-class LevelSum {
+class Squares {
  public:
-  LevelSum(const DistillArgs<T>& args, int level)
+  template <class L>
+  NF_INLINE void use(int chain, std::int64_t, const DistillDifference<L>& difference) {
+    const L square = difference.value * difference.value;
+    if constexpr (std::is_same_v<L, Lane<T>>) sums_[chain] = sums_[chain] + square;
+    else rest_ += square;
+  }
+
+  double total() const {
+    alignas(64) T numbers[kChains * LaneTraits<Lane<T>>::width];
+    for (int c = 0; c < kChains; ++c) lane_store(numbers + c * LaneTraits<Lane<T>>::width, sums_[c]);
+    double sum = rest_;
+    for (const T number : numbers) sum += number;
+    return sum;
+  }
+
+ private:
+  Lane<T> sums_[kChains] = {};
+  T rest_ = 0;
+};
+
+// Or they are the student's gradients but for a factor.
+template <class T>
+struct Slopes {
+  const T factor;
+  T* const grad_student;
+
+  template <class L>
+  NF_INLINE void use(int, std::int64_t at, const DistillDifference<L>& difference) {
+    lane_store(grad_student + at, broadcast<L>(factor) * difference.passed);
+  }
+};
+
+// The differences of one level over a task's samples.
+template <class T>
+class LevelPass {
+ public:
+  LevelPass(const DistillArgs<T>& args, int level)
       : level_(args.levels[level]), keep_(args.keep), lane_step_(W % level_.width), bounds_(args, level_) {}
 
-  double over(std::int64_t begin, std::int64_t end) {
-    for (Lane<T>& sum : sums_) sum = broadcast<Lane<T>>(0);
-    rest_ = 0;
+  template <class Consumer>
+  void over(std::int64_t begin, std::int64_t end, Consumer& consumer) {
     for (std::int64_t first = begin; first < end; first += kBlock) {
       const int n_rows = static_cast<int>(end - first < kBlock ? end - first : kBlock);
       if (keep_ == nullptr) {
-        add<false>(first * level_.width, n_rows * level_.width);
+        add<false>(first * level_.width, n_rows * level_.width, consumer);
       } else {
         spread(keep_ + first, n_rows);
-        add<true>(first * level_.width, n_rows * level_.width);
+        add<true>(first * level_.width, n_rows * level_.width, consumer);
       }
     }
-    return total();
   }
 
  private:
@@ -80,19 +116,19 @@ class LevelSum {
       for (int j = 0; j < kWidth; ++j) kept_[r * kWidth + j] = static_cast<T>(keep[r]);
   }
 
-  template <bool kMasked>
-  NF_INLINE void add(std::int64_t first, int n) {
+  template <bool kMasked, class Consumer>
+  NF_INLINE void add(std::int64_t first, int n, Consumer& consumer) {
     int i = 0, column = 0;
     for (; i + kChains * W <= n; i += kChains * W) {
       NF_UNROLL
-      for (int c = 0; c < kChains; ++c) step<kMasked>(first, i + c * W, column, sums_[c]);
+      for (int c = 0; c < kChains; ++c) step<kMasked, Lane<T>>(first, i + c * W, column, c, consumer);
     }
-    for (; i + W <= n; i += W) step<kMasked>(first, i, column, sums_[0]);
-    for (; i < n; ++i) step<kMasked>(first, i, column, rest_);
+    for (; i + W <= n; i += W) step<kMasked, Lane<T>>(first, i, column, 0, consumer);
+    for (; i < n; ++i) step<kMasked, T>(first, i, column, 0, consumer);
   }
 
-  template <bool kMasked, class L>
-  NF_INLINE void step(std::int64_t first, int i, int& column, L& sum) {
+  template <bool kMasked, class L, class Consumer>
+  NF_INLINE void step(std::int64_t first, int i, int& column, int chain, Consumer& consumer) {
     const std::int64_t at = first + i;
     const L low = lane_load<L>(bounds_.low + column), high = lane_load<L>(bounds_.high + column);
     auto difference = distill_difference<L>(lane_load<L>(level_.student + at), lane_load<L>(level_.teacher + at), low, high);
@@ -100,18 +136,9 @@ class LevelSum {
       const L zero = broadcast<L>(0), kept = lane_load<L>(kept_ + i);
       difference = {select(kept > zero, difference.value, zero), select(kept > zero, difference.passed, zero)};
     }
-    sum = sum + difference.value * difference.value;
-    if (level_.difference != nullptr) lane_store(level_.difference + at, difference.passed);
+    consumer.template use<L>(chain, at, difference);
     column += LaneTraits<L>::width == 1 ? 1 : lane_step_;
     column -= column >= level_.width ? level_.width : 0;
-  }
-
-  double total() const {
-    alignas(64) T numbers[kChains * W];
-    for (int c = 0; c < kChains; ++c) lane_store(numbers + c * W, sums_[c]);
-    double sum = rest_;
-    for (const T number : numbers) sum += number;
-    return sum;
   }
 
   const DistillLevel<T> level_;
@@ -119,8 +146,6 @@ class LevelSum {
   const int lane_step_;  // of the column, from register to register
   const Bounds<T> bounds_;
   alignas(64) T kept_[kBlock * kDistillMaxWidth + kMaxLanes];
-  Lane<T> sums_[kChains];
-  T rest_;
 };
 
 std::int64_t count_kept(const bool* keep, std::int64_t begin, std::int64_t end) {
@@ -137,7 +162,11 @@ void forward(const DistillArgs<T>& args) {
   Buffer<double> sums(static_cast<std::size_t>(n_tasks) * kSums);
   parallel_chunks(args.n, kRows, [&](std::int64_t begin, std::int64_t end) {
     double* own = sums.data() + begin / kRows * kSums;
-    for (int l = 0; l < kDistillLevels; ++l) own[l] = args.levels[l].width == 0 ? 0 : LevelSum<T>(args, l).over(begin, end);
+    for (int l = 0; l < kDistillLevels; ++l) {
+      Squares<T> squares;
+      if (args.levels[l].width > 0) LevelPass<T>(args, l).over(begin, end, squares);
+      own[l] = squares.total();
+    }
     own[kDistillLevels] = static_cast<double>(count_kept(args.keep, begin, end));
   });
   double totals[kSums] = {};
@@ -150,11 +179,9 @@ template <class T>
 void backward(const DistillArgs<T>& args) {
   parallel_chunks(args.n, kRows, [&](std::int64_t begin, std::int64_t end) {
     for (int l = 0; l < kDistillLevels; ++l) {
-      const DistillLevel<T>& level = args.levels[l];
-      const T factor = level.width == 0 ? T(0) : args.grad_losses[l] * args.factors[l];
-      const T* NF_RESTRICT difference = level.difference;
-      T* NF_RESTRICT grad = level.grad_student;
-      for (std::int64_t i = begin * level.width; i < end * level.width; ++i) grad[i] = factor * difference[i];
+      if (args.levels[l].grad_student == nullptr) continue;
+      Slopes<T> slopes{args.grad_losses[l] * args.factors[l], args.levels[l].grad_student};
+      LevelPass<T>(args, l).over(begin, end, slopes);
     }
   });
 }

@@ -2,7 +2,7 @@
 //
 // Losses: a block sums the squares of 4096 numbers of one level (or counts the samples kept), and one
 // block adds the pieces' sums in a fixed order, so that results repeat bit for bit. Traffic: two
-// numbers read and one written forward, one read and one written backward, all coalesced.
+// numbers read forward; the same two read and one written backward, all coalesced.
 //
 // Rays: one thread each, which reads its weights some 20 times, mostly from the caches. Hardest: one
 // pass over the list per bit, whose counts add up by integer atomics; the host waits for none of them.
@@ -39,23 +39,26 @@ __device__ bool kept(const DistillArgs<T>& args, std::int64_t sample) {
   return args.keep == nullptr || args.keep[sample];
 }
 
-// A thread's share of a piece of one level: its squares; the differences are stored.
+// Of number `at` of a level, which is in some column of a sample.
+template <class T>
+__device__ DistillDifference<T> difference_at(const DistillArgs<T>& args, const DistillLevel<T>& level,
+                                              std::int64_t sample, bool first_column, std::int64_t at) {
+  if (!kept(args, sample)) return {0, 0};
+  const T student = level.student[at], teacher = level.teacher[at];
+  if (level.log_density && first_column) return distill_difference(student, teacher, args.low, args.high);
+  return {student - teacher, student - teacher};
+}
+
+// A thread's share of a piece of one level: its squares.
 template <class T>
 __device__ T level_squares(const DistillArgs<T>& args, const DistillLevel<T>& level, std::int64_t first) {
   const std::int64_t n = args.n * level.width, row = first / level.width;
   const unsigned width = static_cast<unsigned>(level.width), column = static_cast<unsigned>(first - row * level.width);
   T squares = 0;
   for (unsigned i = threadIdx.x; i < kPiece && first + i < n; i += kBlockThreads) {
-    const std::int64_t at = first + i;
-    const bool clipped = level.log_density && (column + i) % width == 0;
-    DistillDifference<T> difference = {0, 0};
-    if (kept(args, row + (column + i) / width)) {
-      const T student = level.student[at], teacher = level.teacher[at];
-      difference = {student - teacher, student - teacher};
-      if (clipped) difference = distill_difference(student, teacher, args.low, args.high);
-    }
-    squares += difference.value * difference.value;
-    if (level.difference != nullptr) level.difference[at] = difference.passed;
+    const unsigned place = column + i;
+    const T value = difference_at(args, level, row + place / width, place % width == 0, first + i).value;
+    squares += value * value;
   }
   return squares;
 }
@@ -90,8 +93,10 @@ template <class T>
 __global__ void backward_kernel(const __grid_constant__ DistillArgs<T> args) {
   const DistillLevel<T>& level = args.levels[blockIdx.y];
   const std::int64_t i = thread_index();
-  if (i < args.n * level.width)
-    level.grad_student[i] = args.grad_losses[blockIdx.y] * args.factors[blockIdx.y] * level.difference[i];
+  if (level.grad_student == nullptr || i >= args.n * level.width) return;
+  const std::int64_t sample = i / level.width;
+  const T factor = args.grad_losses[blockIdx.y] * args.factors[blockIdx.y];
+  level.grad_student[i] = factor * difference_at(args, level, sample, i == sample * level.width, i).passed;
 }
 
 template <class T>

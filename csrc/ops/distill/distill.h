@@ -19,10 +19,9 @@ template <class T>
 struct DistillLevel {
   int width = 0;                  // numbers per sample; 0: the level does not count
   bool log_density = false;       // whether the first of them is one
-  const T* student = nullptr;     // forward: [n, width]
-  const T* teacher = nullptr;     // forward: like student
-  T* difference = nullptr;        // like student; forward, optional: what reaches the student; backward: read
-  T* grad_student = nullptr;      // backward: like student, overwritten
+  const T* student = nullptr;     // [n, width]
+  const T* teacher = nullptr;     // like student
+  T* grad_student = nullptr;      // backward: like student, overwritten; nullptr: not wanted
 };
 
 template <class T>
@@ -30,7 +29,7 @@ struct DistillArgs {
   std::int64_t n;                       // samples
   DistillLevel<T> levels[kDistillLevels];
   T low = 0, high = 0;                  // bounds of log-densities
-  bool mean = false;                    // the mean of squares instead of the root of their sum
+  bool mean = false;                    // forward: the mean of squares instead of the root of their sum
   const bool* keep = nullptr;           // [n], optional: the samples that count
   T* losses = nullptr;                  // forward: [3]
   T* factors = nullptr;                 // [3]: of a gradient to its difference
