@@ -30,8 +30,8 @@ from neural_fields.fields import (
 )
 from neural_fields.fields.load import Field, build_field, load, save
 from neural_fields.rendering.cameras import Cameras
-from neural_fields.rendering.surface import render_surface
-from neural_fields.rendering.volume import Mode, Rendered, normals, over, render_view
+from neural_fields.rendering.seen import seen_by_camera
+from neural_fields.rendering.volume import Mode
 from neural_fields.spectra.choice import Choice, Search, Signal, choose
 from neural_fields.spectra.search import SEEDS
 from neural_fields.spectra.signals import signal_of
@@ -81,25 +81,7 @@ def render(
         >>> render(field, cameras, mode="depth").shape
         torch.Size([6, 8])
     """
-    if isinstance(field, SdfField):
-        out, normal = render_surface(field, cameras, index)
-    else:
-        out, normal = render_view(field, cameras, index), None
-    if mode == "rgb":
-        return over(out, torch.tensor(background))
-    if mode == "opacity":
-        return out.opacity
-    if mode == "depth":
-        return torch.where(out.opacity > 0.5, out.depth / out.opacity.clamp(min=1e-6), 0.0)
-    if mode == "normal":
-        if isinstance(field, RadianceField):
-            origins, directions = cameras.image_rays(index)
-            flat = Rendered(out.color.view(-1, 3), out.opacity.view(-1), out.depth.view(-1))
-            normal = normals(field, origins, directions, flat).view(*out.opacity.shape, 3)
-        assert normal is not None
-        seen = (normal != 0).any(dim=2, keepdim=True)
-        return torch.where(seen, normal / 2 + 0.5, 1.0)
-    raise InputError(f"mode: needs rgb, depth, normal or opacity, got {mode!r}.")
+    return seen_by_camera(field, cameras, index, mode=mode, background=torch.tensor(background))
 
 
 def evaluate(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from neural_fields.api import load_for
 from neural_fields.errors import InputError
 from neural_fields.fields import FieldFile, RadianceField, SdfField
 from neural_fields.rendering.camera_json import read_json
 from neural_fields.rendering.cameras import Cameras
-from neural_fields.rendering.surface import around
+from neural_fields.rendering.orbits import around, as_trained, resized
 
 
 @dataclass(frozen=True)
@@ -70,41 +66,4 @@ def _orbit(content: FieldFile, field: RadianceField, n: int) -> Cameras:
     if not isinstance(stored, dict):
         raise InputError("--orbit: the field's file lists no training cameras; use --cameras.")
     training = Cameras.from_json(stored, "the field's own cameras")
-    center = torch.tensor(field.center)
-    up = _up(training)
-    offset = training.camera_to_world[:, :3, 3] - center
-    radius = float(offset.norm(dim=1).median())
-    height = float(((offset @ up) / offset.norm(dim=1).clamp(min=1e-9)).median().clamp(-1, 1))
-    return Cameras.orbit(
-        field.center,
-        radius,
-        math.degrees(math.asin(height)),
-        n,
-        up=tuple(up.tolist()),
-        focal=float(training.focal.median()),
-        width=training.width,
-        height=training.height,
-    )
-
-
-def _up(cameras: Cameras) -> Tensor:
-    """The cameras' mean up direction, or the axis that it is within 30 degrees of."""
-    up = torch.nn.functional.normalize(cameras.camera_to_world[:, :3, 1].mean(0), dim=0)
-    axis = int(up.abs().argmax())
-    if float(up[axis].abs()) > math.cos(math.radians(30)):
-        up = torch.eye(3)[axis] * torch.sign(up[axis])
-    return up
-
-
-def resized(cameras: Cameras, width: int, height: int) -> Cameras:
-    """The same views at another size: as much as fits of the longer side, centred."""
-    scale = min(width / cameras.width, height / cameras.height)
-    old = torch.tensor([cameras.width, cameras.height]) / 2
-    new = torch.tensor([width, height]) / 2
-    return replace(
-        cameras,
-        width=width,
-        height=height,
-        focal=cameras.focal * scale,
-        principal=(cameras.principal - old) * scale + new,
-    )
+    return as_trained(field, training, n)

@@ -15,6 +15,7 @@ from neural_fields.cli.inspect import doctor, info
 from neural_fields.cli.render import render
 from neural_fields.cli.report import report
 from neural_fields.cli.scenes import scenes_list, scenes_make
+from neural_fields.cli.view import view
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "fit nerf": fit_nerf,
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "eval": evaluate,
     "render": render,
     "export": export,
+    "view": view,
     "report": report,
     "info": info,
     "scenes list": scenes_list,

@@ -52,6 +52,7 @@ def render(
     from neural_fields.cli.frames import Writer
     from neural_fields.fields import ImageField, read_field_file
     from neural_fields.fields.load import build_field
+    from neural_fields.rendering.seen import to_bytes
 
     content = read_field_file(field)
     built = build_field(content, field)
@@ -74,7 +75,7 @@ def render(
     with writer:
         for index, name in enumerate(path.names):
             picture = api.render(built, path.cameras, index, mode=mode, background=background)
-            writer.add(name, to_bytes(picture, mode))
+            writer.add(name, to_bytes(picture, mode).numpy())
             bar.update(index + 1)
     bar.close()
     say(f"wrote {output} ({len(path.names)} views)", json)
@@ -131,18 +132,3 @@ def _background(stored: object, field: Path) -> tuple[float, float, float]:
     if len(numbers) != 3 or not all(isinstance(x, int | float) and 0 <= x <= 1 for x in numbers):
         raise InputError(f"{field}: its background needs three numbers in [0, 1], got {stored!r}.")
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
-
-
-def to_bytes(picture: Any, mode: str) -> Any:
-    """uint8 [h, w, 3] for any mode; depth is scaled per picture, near is bright."""
-    import torch
-
-    if mode == "depth":
-        seen = picture > 0
-        if bool(seen.any()):
-            near, far = picture[seen].min(), picture[seen].max()
-            scaled = 1 - 0.85 * (picture - near) / (far - near).clamp(min=1e-6)
-            picture = torch.where(seen, scaled, 0.0)
-    if picture.dim() == 2:
-        picture = picture[..., None].expand(-1, -1, 3)
-    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).numpy()

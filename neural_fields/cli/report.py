@@ -194,7 +194,7 @@ def _turntable(
     from neural_fields import api
     from neural_fields.cli.cameras import plan
     from neural_fields.cli.frames import Writer
-    from neural_fields.cli.render import to_bytes
+    from neural_fields.rendering.seen import to_bytes
     from neural_fields.viewer.report_figures import data_uri
 
     if n == 0:
@@ -209,7 +209,7 @@ def _turntable(
             with Writer(video, _TURN_FPS) as writer:
                 for index, name in enumerate(path.names):
                     picture = api.render(field, path.cameras, index, background=background)
-                    writer.add(name, to_bytes(picture, "rgb"))
+                    writer.add(name, to_bytes(picture, "rgb").numpy())
                     advance(index + 1)
             return data_uri("video/mp4", video.read_bytes()), ""
     except InputError as error:

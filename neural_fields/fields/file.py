@@ -6,7 +6,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,12 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.unlink(temporary)
 
 
-def read_field_file(path: str | os.PathLike[str]) -> FieldFile:
+def read_field_file(path: str | os.PathLike[str], only: Container[str] | None = None) -> FieldFile:
     """Read a `.nf` file.
+
+    Args:
+        path: the file.
+        only: the tensors that are read, by name; None: all of them.
 
     Raises:
         InputError: it is missing, empty, truncated, not a `.nf` file, or of a newer version.
@@ -111,7 +115,8 @@ def read_field_file(path: str | os.PathLike[str]) -> FieldFile:
         with safe_open(path, framework="pt") as stream:
             metadata = stream.metadata() or {}
             header = _header(path, metadata)
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+            names = [name for name in stream.keys() if only is None or name in only]  # noqa: SIM118
+            tensors = {name: stream.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: needs a .nf file, got {_guess(path)} ({error}).") from error
     header, tensors = upgraded(header["format_version"], header, tensors)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from neural_fields.fields import Samples, SdfField
 from neural_fields.rendering.cameras import Cameras
-from neural_fields.rendering.volume import Rendered
+from neural_fields.rendering.volume import Box, Rendered
 
 STEPS = 256  # most that a ray makes
 CAREFUL = 0.8  # share of the distance that a step goes: fitted slopes are not 1 everywhere
@@ -18,19 +18,25 @@ _CHUNK = 1 << 17
 
 
 @torch.no_grad()
-def trace_rays(field: SdfField, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+def trace_rays(
+    field: SdfField, origins: Tensor, directions: Tensor, box: Box | None = None
+) -> tuple[Tensor, Tensor]:
     """Find where rays enter a surface (sphere tracing, Hart 1996).
 
     Args:
         field: the shape; what lies outside of its box is not seen.
         origins: float32 [n, 3], world.
         directions: float32 [n, 3], unit length.
+        box: lowest and highest corner, world, of the part that is seen; None: the field's box.
 
     Returns:
         Depths [n], world units, and whether rays meet the surface, bool [n]. Steps are `CAREFUL`
         shares of the distance; a ray that is not there after `STEPS` sees nothing.
     """
     low, high = origins.new_tensor(field.config.box)
+    if box is not None:
+        low = torch.maximum(low, low.new_tensor(box[0]))
+        high = torch.minimum(high, high.new_tensor(box[1]))
     inverse = 1 / torch.where(directions.abs() < 1e-12, 1e-12, directions)
     to_low, to_high = (low - origins) * inverse, (high - origins) * inverse
     depth = torch.minimum(to_low, to_high).amax(1).clamp(min=0)
@@ -61,19 +67,23 @@ def render_surface(field: SdfField, cameras: Cameras, index: int = 0) -> tuple[R
         Colour [h, w, 3], opacity and depth [h, w] as of a radiance field, and world normals
         [h, w, 3], zero where nothing is seen.
     """
-    origins, directions = cameras.image_rays(index)
-    depth, hit = trace_rays(field, origins, directions)
+    rendered, normal = surface_rays(field, *cameras.image_rays(index))
+    size = (cameras.height, cameras.width)
+    color, opacity, depth = rendered
+    flat = Rendered(color.view(*size, 3), opacity.view(size), depth.view(size))
+    return flat, normal.view(*size, 3)
+
+
+def surface_rays(
+    field: SdfField, origins: Tensor, directions: Tensor, box: Box | None = None
+) -> tuple[Rendered, Tensor]:
+    """The same of rays: colour [n, 3], opacity and depth [n], normals [n, 3]."""
+    depth, hit = trace_rays(field, origins, directions, box)
     normal = torch.zeros_like(origins)
     normal[hit] = _slopes(field, origins[hit] + depth[hit, None] * directions[hit])
     facing = -(normal * directions).sum(1).clamp(max=0)
     shade = GREY * (AMBIENT + (1 - AMBIENT) * facing) * hit
-    size = (cameras.height, cameras.width)
-    rendered = Rendered(
-        shade[:, None].expand(-1, 3).reshape(*size, 3),
-        hit.float().view(size),
-        (depth * hit).view(size),
-    )
-    return rendered, normal.view(*size, 3)
+    return Rendered(shade[:, None].expand(-1, 3), hit.float(), depth * hit), normal
 
 
 @torch.no_grad()
@@ -86,10 +96,3 @@ def _slopes(field: SdfField, positions: Tensor) -> Tensor:
     for offset in step:
         rises.append(_distances(field, inside + offset) - _distances(field, inside - offset))
     return torch.nn.functional.normalize(torch.stack(rises, 1), dim=1)
-
-
-def around(field: SdfField, n: int, size: int = 400) -> Cameras:
-    """A turntable of `n` views of `size` pixels from a little above, z up."""
-    low, high = torch.tensor(field.config.box, dtype=torch.float64)
-    center, radius = (low + high) / 2, float((high - low).norm()) * 1.25
-    return Cameras.orbit(center.tolist(), radius, 20.0, n, width=size, height=size)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from neural_fields.fields import RadianceField, Samples
-from neural_fields.ops import composite, march, radiance_render
+from neural_fields.fields.radiance import Corner
+from neural_fields.ops import MarchScene, composite, march, radiance_render
 from neural_fields.ops.threads import one_torch_thread
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.footprint import cone_variances
@@ -18,6 +20,7 @@ _RAYS = 8192  # at once, where there is no fused path
 _FIRST_WAVE = 16  # samples of a ray, twice as many in every next wave
 NORMAL_STEP = 1 / 64  # units: a cell of the occupancy grid
 Mode = Literal["rgb", "depth", "normal", "opacity"]
+Box = tuple[Corner, Corner]
 
 
 class Rendered(NamedTuple):
@@ -35,7 +38,11 @@ class Rendered(NamedTuple):
 @torch.no_grad()
 @one_torch_thread()
 def render_rays(
-    field: RadianceField, origins: Tensor, directions: Tensor, pixel_widths: Tensor | None = None
+    field: RadianceField,
+    origins: Tensor,
+    directions: Tensor,
+    pixel_widths: Tensor | None = None,
+    box: Box | None = None,
 ) -> Rendered:
     """Render rays through a field's occupied cells.
 
@@ -45,22 +52,26 @@ def render_rays(
         directions: float32 [n, 3], unit length.
         pixel_widths: float32 [n], of the rays' pixels at unit distance, for fields that see cones;
             None: those of no width.
+        box: lowest and highest corner, world, of the part of the field's box that is seen; None:
+            all of it.
 
     Returns:
         Colour, opacity and depth; not differentiable (training has its own path).
     """
     origins, directions = origins.contiguous(), directions.contiguous()
-    spec = field.fused_spec()
+    n = origins.shape[0]
+    scene, spec = _cropped(field, box), field.fused_spec()
+    if scene is None:
+        return Rendered(torch.zeros(n, 3), torch.zeros(n), torch.zeros(n))
     if spec is None:
         if pixel_widths is None:
-            pixel_widths = origins.new_zeros(origins.shape[0])
-        return _render_by_ops(field, origins, directions, pixel_widths)
-    n = origins.shape[0]
+            pixel_widths = origins.new_zeros(n)
+        return _render_by_ops(field, scene, origins, directions, pixel_widths)
     rendered = Rendered(torch.empty(n, 3), torch.empty(n), torch.empty(n))
     radiance_render(
         spec,
         field.fused_params(),
-        field.march_scene(),
+        scene,
         field.occupancy,
         origins,
         directions,
@@ -71,22 +82,45 @@ def render_rays(
     return rendered
 
 
+def _cropped(field: RadianceField, box: Box | None) -> MarchScene | None:
+    """What rays are marched through; None where that is nothing."""
+    scene = field.march_scene()
+    if box is None:
+        return scene
+    (x0, y0, z0), (x1, y1, z1) = (
+        [limit(pair) for pair in zip(ours, theirs, strict=True)]
+        for limit, ours, theirs in ((max, scene.box_min, box[0]), (min, scene.box_max, box[1]))
+    )
+    if not (x0 < x1 and y0 < y1 and z0 < z1):
+        return None
+    return replace(scene, box_min=(x0, y0, z0), box_max=(x1, y1, z1))
+
+
 def _render_by_ops(
-    field: RadianceField, origins: Tensor, directions: Tensor, pixel_widths: Tensor
+    field: RadianceField,
+    scene: MarchScene,
+    origins: Tensor,
+    directions: Tensor,
+    pixel_widths: Tensor,
 ) -> Rendered:
     parts = []
     for begin in range(0, max(origins.shape[0], 1), _RAYS):  # once for no rays at all
         rays = slice(begin, begin + _RAYS)
-        parts.append(_render_in_waves(field, origins[rays], directions[rays], pixel_widths[rays]))
+        chunk = (origins[rays], directions[rays], pixel_widths[rays])
+        parts.append(_render_in_waves(field, scene, *chunk))
     return Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
 def _render_in_waves(
-    field: RadianceField, origins: Tensor, directions: Tensor, pixel_widths: Tensor
+    field: RadianceField,
+    scene: MarchScene,
+    origins: Tensor,
+    directions: Tensor,
+    pixel_widths: Tensor,
 ) -> Rendered:
     """The next samples of all rays, then of those that are not opaque yet, and so on."""
     n, stop = origins.shape[0], field.config.sampling.stop
-    samples = march(field.march_scene(), field.occupancy, origins, directions)
+    samples = march(scene, field.occupancy, origins, directions)
     color, depth, passed = torch.zeros(n, 3), torch.zeros(n), torch.ones(n)
     active, first, end = torch.arange(n), samples.offsets[:-1], samples.offsets[1:]
     wave = _FIRST_WAVE

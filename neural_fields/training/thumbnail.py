@@ -8,7 +8,8 @@ from torch import Tensor
 from neural_fields.fields import ImageField, RadianceField, SdfField
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.image import render_image
-from neural_fields.rendering.surface import around, render_surface
+from neural_fields.rendering.orbits import around
+from neural_fields.rendering.surface import render_surface
 from neural_fields.rendering.volume import over, render_view
 
 SIDE = 128

@@ -6,7 +6,8 @@ import torch
 import neural_fields as nf
 from neural_fields.fields import SdfConfig, SdfField
 from neural_fields.rendering.cameras import Cameras
-from neural_fields.rendering.surface import around, render_surface, trace_rays
+from neural_fields.rendering.orbits import around
+from neural_fields.rendering.surface import render_surface, trace_rays
 
 
 class Ball(torch.nn.Module):

@@ -1,0 +1,52 @@
+"""`nf view`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import tyro
+
+from neural_fields.cli.output import say
+from neural_fields.errors import InputError
+
+
+def view(
+    paths: tyro.conf.Positional[tuple[Path, ...]] = (Path(),),
+    port: int = 7007,
+    host: str = "127.0.0.1",
+    origin: str | None = None,
+) -> None:
+    """Look at fields in a browser: turn, zoom, compare, crop; also while they are fitted.
+
+    Give .nf files, and folders, whose fields are listed with all that lies below them; nothing
+    means this folder. A file that changes, such as that of a run in training, is shown anew.
+
+    From another machine: `ssh -L 7007:localhost:7007 HOST`, then open http://localhost:7007.
+
+    Args:
+        paths: .nf files and folders.
+        port: to listen at; the next free one where it is taken, 0 for any.
+        host: address to listen at; 0.0.0.0 lets other machines in, without a password.
+        origin: a site whose pages may connect, such as https://example.org for a proxy there.
+    """
+    if importlib.util.find_spec("viser") is None:
+        raise InputError("view: needs the package viser; pip install 'neural_fields[viewer]'.")
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port: needs 0 to 65535, got {port}.")
+    from neural_fields.viewer.server import Viewer
+
+    origins = () if origin is None else (origin,)
+    try:
+        viewer = Viewer(paths, host=host, port=port, origins=origins)
+    except OSError as error:
+        raise InputError(f"--host {host}: cannot listen there ({error}).") from error
+    with viewer:
+        say(f"open {viewer.url} in a browser; Ctrl-C ends")
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            say(f"note: whoever reaches {host} from the network can look, without a password")
+        if os.environ.get("SSH_CONNECTION"):
+            port = int(viewer.url.rpartition(":")[2])
+            say(f"from your machine: ssh -L {port}:localhost:{port} this-host")
+        viewer.wait()

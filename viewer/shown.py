@@ -1,0 +1,234 @@
+"""What the viewer can look at: every kind of field as something that rays see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from neural_fields.fields import FieldFile, ImageField, RadianceField, Samples, SdfField
+from neural_fields.fields.image import to_curve
+from neural_fields.fields.load import Field
+from neural_fields.rendering.cameras import Cameras
+from neural_fields.rendering.orbits import around, upward
+from neural_fields.rendering.poses import looking_at
+from neural_fields.rendering.seen import MODES, seen_by_rays
+from neural_fields.rendering.volume import Box, Mode
+
+_GREY = 0.22  # around a picture
+_SUPERSAMPLES = 4  # per axis, of a pixel that covers many of a picture's
+_NEAR = 1e-9
+
+
+class Rays(NamedTuple):
+    """origins and unit directions [n, 3]; pixel_widths [n] at unit distance."""
+
+    origins: Tensor
+    directions: Tensor
+    pixel_widths: Tensor
+
+
+@dataclass(frozen=True)
+class Look:
+    """How something is looked at.
+
+    Attributes:
+        mode: one of its modes.
+        background: sRGB in [0, 1]; None: its own.
+        box: lowest and highest corner of the part that is seen, world; None: all of it.
+    """
+
+    mode: str = "rgb"
+    background: tuple[float, float, float] | None = None
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a visitor begins: places and directions [3], and the vertical field of view."""
+
+    position: tuple[float, ...]
+    look_at: tuple[float, ...]
+    up: tuple[float, ...]
+    fov_rad: float
+
+
+class Shown(Protocol):
+    """Something to look at."""
+
+    @property
+    def kind(self) -> str:
+        """Of the field."""
+        ...
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """What a `Look` may ask for; the first is the usual one."""
+        ...
+
+    @property
+    def box(self) -> Box:
+        """What there is to see lies in it, world."""
+        ...
+
+    @property
+    def start(self) -> Start:
+        """A good first view."""
+        ...
+
+    def pixels(self, rays: Rays, look: Look) -> Tensor:
+        """What rays see: float32 [n, 3], or [n] of depth and opacity."""
+        ...
+
+
+def shown(field: Field, content: FieldFile) -> Shown:
+    """A field and what its file says of it as something to look at."""
+    if isinstance(field, ImageField):
+        return ShownPicture(field)
+    return ShownSolid(field, content)
+
+
+class ShownSolid:
+    """A radiance field or a shape."""
+
+    modes: tuple[str, ...] = MODES
+
+    def __init__(self, field: RadianceField | SdfField, content: FieldFile) -> None:
+        self._field = field
+        self.kind: Literal["radiance", "sdf"] = field.kind  # type: ignore[assignment]
+        self.cameras = _training_cameras(content)
+        self._own = _own_background(content) if field.kind == "radiance" else (1.0, 1.0, 1.0)
+
+    @property
+    def field(self) -> RadianceField | SdfField:
+        """What is shown."""
+        return self._field
+
+    @property
+    def box(self) -> Box:
+        """The field's."""
+        return self._field.config.box
+
+    @property
+    def start(self) -> Start:
+        """The first training camera's, or from a little above."""
+        if self.cameras is not None and len(self.cameras):
+            return _start(self.cameras[0], upward(self.cameras), self.box)
+        cameras = around(self._field, 1)
+        return _start(cameras, torch.tensor([0.0, 0.0, 1.0]), self.box)
+
+    def pixels(self, rays: Rays, look: Look) -> Tensor:
+        """See `Shown.pixels`."""
+        mode: Mode = look.mode  # type: ignore[assignment]
+        background = torch.tensor(look.background or self._own)
+        return seen_by_rays(self._field, *rays, mode=mode, background=background, box=look.box)
+
+
+class ShownPicture:
+    """An image field as a sheet in the plane z = 0, its longer side from -1 to 1, y up."""
+
+    kind = "image"
+    modes: tuple[str, ...] = ("rgb",)
+
+    def __init__(self, field: ImageField) -> None:
+        self._field = field
+        config = field.config
+        self._scale = max(config.width, config.height) / 2  # pixels per world length
+
+    @property
+    def field(self) -> ImageField:
+        """What is shown."""
+        return self._field
+
+    @property
+    def box(self) -> Box:
+        """Of the sheet."""
+        config, side = self._field.config, 2 * self._scale
+        x, y = config.width / side, config.height / side
+        return (-x, -y, 0.0), (x, y, 0.0)
+
+    @property
+    def start(self) -> Start:
+        """From where all of it is seen, if the window is no narrower than it."""
+        fov = math.radians(40)
+        _, (x, y, _) = self.box
+        distance = 1.05 * max(y, x / 1.6) / math.tan(fov / 2)
+        return Start((0.0, 0.0, distance), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0), fov)
+
+    @torch.no_grad()
+    def pixels(self, rays: Rays, look: Look) -> Tensor:
+        """See `Shown.pixels`; a pixel that covers several of the picture's is their mean."""
+        config = self._field.config
+        toward = rays.directions[:, 2]
+        depth = -rays.origins[:, 2] / torch.where(toward.abs() < _NEAR, _NEAR, toward)
+        at = (rays.origins + depth[:, None] * rays.directions)[:, :2] * self._scale
+        size = at.new_tensor([config.width, config.height])
+        positions = at * at.new_tensor([1.0, -1.0]) + size / 2
+        seen = (depth > 0) & ((positions >= 0) & (positions <= size)).all(1)
+        result = torch.full((len(depth), 3), _GREY)
+        width_px = depth * rays.pixel_widths * self._scale
+        result[seen] = self._means(positions[seen], width_px[seen], look)
+        return result
+
+    def _means(self, positions: Tensor, width_px: Tensor, look: Look) -> Tensor:
+        if not len(positions):
+            return positions.new_zeros(0, 3)
+        config = self._field.config
+        n = min(_SUPERSAMPLES, max(1, math.ceil(float(width_px.median()) - 0.01)))
+        steps = (torch.arange(n) + 0.5) / n - 0.5
+        total = torch.zeros(len(positions), config.channels)
+        for x, y in torch.cartesian_prod(steps, steps).view(-1, 2).tolist():
+            offset = positions.new_tensor([x, y]) * width_px[:, None]
+            total += self._field.value(Samples(positions + offset))
+        values = total / n**2
+        return self._in_color(values if config.color_space == "srgb" else to_curve(values), look)
+
+    def _in_color(self, values: Tensor, look: Look) -> Tensor:
+        """Any number of channels as RGB, over the background where there is alpha."""
+        config = self._field.config
+        if config.has_alpha:
+            background = values.new_tensor(look.background or (1.0, 1.0, 1.0))
+            values, alpha = values[:, :-1], values[:, -1:].clamp(0, 1)
+            values = values + (1 - alpha) * background[: values.shape[1]]
+        return values.expand(-1, 3)
+
+
+def _training_cameras(content: FieldFile) -> Cameras | None:
+    stored = content.scene.get("cameras")
+    if not isinstance(stored, dict):
+        return None
+    return Cameras.from_json(stored, "the field's own cameras")
+
+
+def _own_background(content: FieldFile) -> tuple[float, float, float]:
+    """The one it was fitted over; black where that was any."""
+    numbers = content.scene.get("background")
+    if not isinstance(numbers, list) or len(numbers) != 3:
+        return 0.0, 0.0, 0.0
+    if not all(isinstance(x, int | float) and 0 <= x <= 1 for x in numbers):
+        return 0.0, 0.0, 0.0
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+
+def _start(camera: Cameras, up: Tensor, box: Box) -> Start:
+    """A camera's view, turning around the point of its axis that is nearest to the box's middle."""
+    pose = camera.camera_to_world[0]
+    position, forward = pose[:3, 3], -pose[:3, 2]
+    low, high = torch.tensor(box)
+    distance = float(((low + high) / 2 - position) @ forward)
+    distance = distance if distance > 0 else float((high - low).norm()) / 2
+    fov = 2 * math.atan(camera.height / 2 / float(camera.focal[0, 1]))
+    look_at = position + distance * forward
+    return Start(tuple(position.tolist()), tuple(look_at.tolist()), tuple(up.tolist()), fov)
+
+
+def camera_of(start: Start, width: int, height: int) -> Cameras:
+    """The camera of a first view, at a size in pixels."""
+    position, at, up = (torch.tensor([x]) for x in (start.position, start.look_at, start.up))
+    pose = looking_at(at[0], position, up[0])
+    focal = height / 2 / math.tan(start.fov_rad / 2)
+    cameras = Cameras.orbit((0, 0, 0), 1, 0, 1, focal=focal, width=width, height=height)
+    return replace(cameras, camera_to_world=pose.float())

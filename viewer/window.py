@@ -1,0 +1,270 @@
+"""What one visitor sees: the panel, the camera, and the pictures that come back."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import viser
+from viser import transforms
+
+from neural_fields.errors import InputError
+from neural_fields.rendering.cameras import Cameras
+from neural_fields.viewer.cards import card
+from neural_fields.viewer.frame import Layout, State
+from neural_fields.viewer.gallery import Gallery
+from neural_fields.viewer.library import Library, Opened
+from neural_fields.viewer.service import Picture, RenderService, Wish
+from neural_fields.viewer.shown import Look, Start
+
+_LOG = logging.getLogger(__name__)
+MOST_PIXELS = 1_500_000  # of a picture; larger windows stretch it
+_LEAST_SIDE, _MOST_SIDE = 16, 8192
+_QUALITY, _MOVING_QUALITY = 95, 75  # of JPEG
+_BACKGROUNDS = {"own": None, "white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
+_NOTHING = "nothing"
+
+
+class Window:
+    """One visitor's window."""
+
+    def __init__(
+        self, client: viser.ClientHandle, library: Library, service: RenderService
+    ) -> None:
+        self._client, self._library, self._service = client, library, service
+        self._lock = threading.RLock()
+        self._closed = False
+        self._left: Opened | None = None
+        self._right: Opened | None = None
+        self._look = Look()
+        self._layout: Layout = "split"
+        self._share = 0.5
+        self._build()
+        client.camera.on_update(lambda _: self._ask())
+        self.refresh()
+        self._guarded(self._open_first)()
+
+    def close(self) -> None:
+        """The visitor left."""
+        self._closed = True
+        self._service.forget(self._client.client_id)
+
+    def refresh(self) -> None:
+        """Show what there is now, and fields whose files changed as they are now."""
+        entries = self._library.entries()
+        self._gallery.show(entries)
+        names = [_NOTHING, *(entry.name for entry in entries)]
+        if tuple(self._beside.options) != tuple(names):
+            self._beside.options = tuple(names)
+        stamps = {entry.name: entry.stamp for entry in entries}
+        for opened, reopen in ((self._left, self._open), (self._right, self._compare)):
+            if opened is not None and stamps.get(opened.entry.name, opened.entry.stamp) != (
+                opened.entry.stamp
+            ):
+                self._guarded(functools.partial(reopen, opened.entry.name))()
+
+    # ---- the panel -------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        gui = self._client.gui
+        gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
+        gui.set_panel_label("neural_fields")
+        self._about = gui.add_html("")
+        self._status = gui.add_markdown("")
+        with gui.add_folder("Fields"):
+            self._gallery = Gallery(gui, self._guarded(self._open))
+        with gui.add_folder("View"):
+            self._mode = gui.add_dropdown("Mode", ("rgb",), hint="What is shown of the field")
+            self._on(self._mode, lambda: self._change_look(mode=str(self._mode.value)))
+            self._background = gui.add_dropdown("Background", tuple(_BACKGROUNDS))
+            self._on(self._background, self._change_background)
+            self._on(gui.add_button("Reset camera"), self._reset_camera)
+        with gui.add_folder("Compare", expand_by_default=False):
+            self._beside = gui.add_dropdown("With", (_NOTHING,))
+            self._on(self._beside, lambda: self._compare(str(self._beside.value)))
+            self._layouts = gui.add_dropdown("Layout", ("split", "side by side"))
+            self._on(self._layouts, self._change_layout)
+            self._slider = gui.add_slider("Split at", 0.0, 1.0, 0.01, 0.5)
+            self._on(self._slider, self._change_share)
+        self._build_crop()
+
+    def _build_crop(self) -> None:
+        gui = self._client.gui
+        with gui.add_folder("Crop", expand_by_default=False):
+            self._crops = [
+                gui.add_multi_slider(axis, 0.0, 1.0, 0.01, (0.0, 1.0)) for axis in ("x", "y", "z")
+            ]
+            for slider in self._crops:
+                self._on(slider, self._change_crop)
+
+    def _on(self, handle: Any, call: Callable[[], None]) -> None:
+        """Call when a visitor changes something; errors become notices."""
+        guarded = self._guarded(call)
+        if isinstance(handle, viser.GuiButtonHandle):
+            handle.on_click(lambda _: guarded())
+        else:
+            handle.on_update(lambda _: guarded())
+
+    def _guarded(self, call: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(call)
+        def guarded(*arguments: Any) -> None:
+            try:
+                with self._lock:
+                    call(*arguments)
+            except InputError as error:
+                self._notice(str(error))
+            except Exception:
+                _LOG.exception("a visitor's wish failed")
+                self._notice("That did not work; the log says why.")
+
+        return guarded
+
+    def _notice(self, sentence: str) -> None:
+        if not self._closed:
+            self._client.add_notification("neural_fields", sentence, color="red")
+
+    # ---- what is looked at -----------------------------------------------------------------------
+
+    def _open_first(self) -> None:
+        entries = [entry for entry in self._library.entries() if not entry.problem]
+        if entries:
+            self._open(entries[0].name)
+        else:
+            self._status.content = "There is no field here yet."
+
+    def _open(self, name: str) -> None:
+        before, self._left = self._left, self._library.open(name)
+        modes = self._left.shown.modes
+        if tuple(self._mode.options) != modes:
+            self._mode.options = modes
+        if self._look.mode not in modes:
+            self._look = replace(self._look, mode=modes[0])
+        if self._right is not None and self._right.shown.kind != self._left.shown.kind:
+            self._compare(_NOTHING)
+        same_place = before is not None and before.shown.box == self._left.shown.box
+        if not same_place:
+            self._look = replace(self._look, box=None)
+            for slider in self._crops:
+                slider.value = (0.0, 1.0)
+            self._reset_camera()
+        self._describe()
+        self._ask()
+
+    def _compare(self, name: str) -> None:
+        right = None if name == _NOTHING else self._library.open(name)
+        if right is not None and self._left is not None:
+            ours, theirs = self._left.shown.kind, right.shown.kind
+            if ours != theirs:
+                self._beside.value = _NOTHING
+                raise InputError(f"{name}: is of kind {theirs}, and what is shown of kind {ours}.")
+        self._right = right
+        if self._beside.value != name:
+            self._beside.value = name
+        self._describe()
+        self._ask()
+
+    def _describe(self) -> None:
+        both = self._right is not None
+        cards = []
+        if self._left is not None:
+            cards.append(card(self._left.entry, "left" if both else ""))
+        if self._right is not None:
+            cards.append(card(self._right.entry, "right"))
+        self._about.content = "".join(cards)
+
+    def _change_look(self, **changes: Any) -> None:
+        self._look = replace(self._look, **changes)
+        self._ask()
+
+    def _change_background(self) -> None:
+        self._change_look(background=_BACKGROUNDS[str(self._background.value)])
+
+    def _change_layout(self) -> None:
+        self._layout = "split" if self._layouts.value == "split" else "side by side"
+        self._ask()
+
+    def _change_share(self) -> None:
+        self._share = min(1.0, max(0.0, float(self._slider.value)))
+        self._ask()
+
+    def _change_crop(self) -> None:
+        """The sliders' shares of the field's box; all of them open: no crop at all."""
+        if self._left is None:
+            return
+        shares = [sorted(min(1.0, max(0.0, float(x))) for x in s.value) for s in self._crops]
+        if all(share == [0.0, 1.0] for share in shares):
+            return self._change_look(box=None)
+        low, high = (torch.tensor(corner) for corner in self._left.shown.box)
+        first, last = torch.tensor(shares).unbind(1)
+        corners = (low + first * (high - low), low + last * (high - low))
+        self._change_look(box=tuple(tuple(corner.tolist()) for corner in corners))
+
+    # ---- cameras and pictures --------------------------------------------------------------------
+
+    def _reset_camera(self) -> None:
+        if self._left is not None:
+            place_camera(self._client, self._left.shown.start)
+            self._ask()
+
+    def _ask(self) -> None:
+        """Have the service render what is looked at now."""
+        if self._left is None or self._closed:
+            return
+        camera = camera_of_visitor(self._client.camera)
+        if camera is None:
+            return
+        right = None if self._right is None else self._right.shown
+        state = State(self._left.shown, self._look, right, self._layout, self._share)
+        wish = Wish(camera, state, functools.partial(self._deliver, camera), self._notice)
+        self._service.show(self._client.client_id, wish)
+
+    def _deliver(self, camera: Cameras, picture: Picture) -> None:
+        if self._closed:
+            return
+        quality = _QUALITY if picture.final else _MOVING_QUALITY
+        pixels = picture.pixels.numpy()
+        self._client.scene.set_background_image(pixels, format="jpeg", jpeg_quality=quality)
+        height, width = pixels.shape[:2]
+        size = f"{width}x{height}" + (
+            "" if picture.final else f" of {camera.width}x{camera.height}"
+        )
+        self._status.content = f"{size} pixels in {picture.seconds * 1000:.0f} ms"
+
+
+def place_camera(client: viser.ClientHandle, start: Start) -> None:
+    """Move a visitor's camera."""
+    client.scene.set_up_direction(start.up)
+    camera = client.camera
+    with client.atomic():
+        camera.up_direction = np.array(start.up)
+        camera.position = np.array(start.position)
+        camera.look_at = np.array(start.look_at)
+        camera.fov = start.fov_rad
+
+
+def camera_of_visitor(handle: viser.CameraHandle) -> Cameras | None:
+    """A visitor's camera as ours, at most `MOST_PIXELS` large; None where it is none."""
+    numbers = np.concatenate([handle.wxyz, handle.position, [handle.fov]]).astype(np.float64)
+    width, height = handle.image_width, handle.image_height
+    if not np.isfinite(numbers).all() or not 1e-3 < handle.fov < math.pi - 1e-3:
+        return None
+    if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in (width, height)):
+        return None
+    if np.abs(numbers).max() > 1e6 or not 0.5 < np.linalg.norm(handle.wxyz) < 2:
+        return None
+    scale = min(1.0, math.sqrt(MOST_PIXELS / (width * height)))
+    width, height = max(1, int(width * scale)), max(1, int(height * scale))
+    pose = torch.eye(4)
+    rotation = transforms.SO3(np.asarray(handle.wxyz)).as_matrix() @ np.diag([1.0, -1.0, -1.0])
+    pose[:3, :3] = torch.from_numpy(rotation).float()
+    pose[:3, 3] = torch.from_numpy(np.asarray(handle.position)).float()
+    focal = height / 2 / math.tan(handle.fov / 2)
+    cameras = Cameras.orbit((0, 0, 0), 1, 0, 1, focal=focal, width=width, height=height)
+    return replace(cameras, camera_to_world=pose[None])
