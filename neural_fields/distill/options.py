@@ -45,7 +45,9 @@ class DistillOptions:
         color: of the points' colours'.
         feature_life: share of the budget in which the weight of the features halves.
         stop: transmittance of the teacher below which the shared samples end; 0: never.
-        coarse_step: factor on the sampling step at the start; it falls to 1 at half the budget.
+        coarse_step: factor on the teacher's sampling step at the start.
+        fine_step: the same from the share `fine_from` of the budget on; it falls in between.
+        fine_from: see there.
         n_epochs: into which the budget is cut, each with cameras of its own.
         n_cameras: of an epoch.
         poses: `like` the scene's, or PVD's `shell` around the box or `front` of it.
@@ -74,9 +76,11 @@ class DistillOptions:
     features: float = 0.002
     density: float = 0.002
     color: float = 0.002
-    feature_life: float = 138 / 30000
+    feature_life: float = 0.3
     stop: float = 1e-2
     coarse_step: float = 8.0
+    fine_step: float = 1.0
+    fine_from: float = 0.8
     n_epochs: int = 96
     n_cameras: int = 312
     poses: Literal["like", "shell", "front"] = "like"
@@ -124,7 +128,7 @@ class DistillOptions:
 
         Example:
             >>> options = DistillOptions()
-            >>> ratio = options.feature_weight(138 / 30000) / options.feature_weight(0)
+            >>> ratio = options.feature_weight(0.3) / options.feature_weight(0)
             >>> round(ratio, 6)
             0.5
         """

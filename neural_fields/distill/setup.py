@@ -20,6 +20,7 @@ from neural_fields.training.tcnn import Chosen
 
 PAPER_STEPS = 30000
 _DEFAULT_CAMERAS = 60
+_STEP_PX = 0.5  # sampling step, in pixels of the scene's cameras, that shows all they see
 _FINEST_SHAPE = 256  # vertices a side that grids of shapes resolve, as of a fine mesh
 
 
@@ -63,6 +64,8 @@ def radiance_student(
         batch_samples=max(1 << 12, rates.batch // 4),  # hardly any noise
         **of_rates(rates, rates.taught),
     )
+    fine_step = _STEP_PX * 2 / finest / teacher.sampling.step
+    options = replace(options, fine_step=min(max(1.0, fine_step), options.coarse_step))
     if method == "pvd-al":
         options = replace(options, hard_cameras=True, hard_rays=True, hard_points=True)
     return with_choices(config, precision, modulate, bits, len(cameras)), options

@@ -134,7 +134,9 @@ class Distiller:
         background = torch.rand(len(rays), 3, generator=generator)
         if self.step_number == 0 and self.options.start == "closed":
             self._start(generator)
-        scene = coarser(self.teacher.march_scene(), self.options.coarse_step, progress)
+        options = self.options
+        steps = (options.coarse_step, options.fine_step, options.fine_from)
+        scene = coarser(self.teacher.march_scene(), progress, *steps)
         shared = self._ask_teacher(rays, jitter, stage, scene)
         n_rays = len(shared.offsets) - 1
         self.state.start(

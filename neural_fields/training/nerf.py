@@ -66,13 +66,20 @@ class StepReport:
     n_samples: int
 
 
-def coarser(scene: MarchScene, coarse_step: float, progress: float) -> MarchScene:
+def coarser(
+    scene: MarchScene,
+    progress: float,
+    coarse_step: float,
+    fine_step: float = 1.0,
+    fine_from: float = 0.5,
+) -> MarchScene:
     """Longer steps at first: more rays for the same samples while detail is still missing.
 
-    The factor falls from `coarse_step` to 1 at half of the budget.
+    The factor falls from `coarse_step` to `fine_step` at the share `fine_from` of the budget.
     """
     # In sixteenths of an octave, so that few distinct scenes are made.
-    octaves = math.log2(coarse_step) * max(0.0, 1 - 2 * progress)
+    last = math.log2(fine_step)
+    octaves = last + (math.log2(coarse_step) - last) * max(0.0, 1 - progress / fine_from)
     step = scene.step * 2.0 ** (round(octaves * 16) / 16)
     return replace(scene, step=step, max_step=max(scene.max_step, step))
 
@@ -135,7 +142,7 @@ class NerfTrainer:
         with quantized(self.field, self.field.config.weight_bits):
             outcome = self._gradients(
                 self._draw_rays(),
-                coarser(self.field.march_scene(), self.options.coarse_step, progress),
+                coarser(self.field.march_scene(), progress, self.options.coarse_step),
             )
         self.step_number += 1
         if math.isfinite(outcome.loss):

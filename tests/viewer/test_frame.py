@@ -1,0 +1,111 @@
+"""Pictures in tiles against pictures at once."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+import neural_fields as nf
+from neural_fields.fields import FieldFile, ImageConfig, ImageField, SdfConfig, SdfField
+from neural_fields.rendering.image import render_image
+from neural_fields.rendering.seen import MODES, to_bytes
+from neural_fields.viewer.frame import State, render_frame
+from neural_fields.viewer.shown import Look, camera_of, shown
+
+from .conftest import SMALL, cameras, scene
+
+NEVER = bool  # bool() is False
+
+
+def file_of(field, **scene):
+    return FieldFile(field.kind, field.config.to_dict(), {}, scene=scene)
+
+
+def seen(field, camera, look=None, **more):
+    state = State(shown(field, file_of(field, background=[1.0, 1.0, 1.0])), look or Look(), **more)
+    return render_frame(camera, state, NEVER)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["radiance", "sdf"])
+def test_equals_the_picture_of_render(kind, mode):
+    field = scene() if kind == "radiance" else SdfField(SdfConfig(architecture=SMALL), seed=1)
+    camera = cameras(size=97)[1]
+    expected = to_bytes(nf.render(field, camera, mode=mode), mode)
+    found = seen(field, camera, Look(mode))
+    assert found.shape == (97, 97, 3)
+    assert torch.equal(found, expected)
+    assert found.float().std() > 1  # there is something to see
+
+
+def test_split_and_side_by_side():
+    camera, fields = cameras(size=60)[0], (scene(0), scene(1))
+    whole = [seen(field, camera) for field in fields]
+    other = shown(fields[1], file_of(fields[1], background=[1.0, 1.0, 1.0]))
+    split = seen(fields[0], camera, beside=other, share=0.25)
+    assert torch.equal(split[:, :15], whole[0][:, :15])
+    assert torch.equal(split[:, 15:], whole[1][:, 15:])
+    for share, index in ((0.0, 1), (1.0, 0)):
+        assert torch.equal(seen(fields[0], camera, beside=other, share=share), whole[index])
+    both = seen(fields[0], camera, beside=other, layout="side by side")
+    assert torch.equal(both[:, :30], whole[0][:, 15:45])
+    assert torch.equal(both[:, 30:], whole[1][:, 15:45])
+
+
+def test_depths_of_both_parts_have_one_scale():
+    camera, field = cameras(size=32)[0], scene()
+    other = shown(field, file_of(field))
+    alone = seen(field, camera, Look("depth"))
+    assert torch.equal(seen(field, camera, Look("depth"), beside=other), alone)
+
+
+def test_a_crop_hides_the_rest():
+    field, camera = scene(), cameras(size=48)[0]
+    everything = seen(field, camera, Look("opacity"))
+    half = seen(field, camera, Look("opacity", box=((-1.0, -1.0, -1.0), (1.0, 1.0, 0.0))))
+    beside = seen(field, camera, Look("opacity", box=((5.0, 5.0, 5.0), (6.0, 6.0, 6.0))))
+    assert beside.max() == 0
+    assert half.float().mean() < 0.8 * everything.float().mean()
+    assert half[40].any()
+    assert not half[:12].any()
+
+
+def test_given_up_between_tiles():
+    asked = []
+
+    def stopped():
+        asked.append(len(asked))
+        return len(asked) == 2
+
+    field = scene()
+    state = State(shown(field, file_of(field)))
+    assert render_frame(cameras(size=300)[0], state, stopped) is None
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_picture_from_straight_above(channels):
+    field = ImageField(ImageConfig(64, 48, channels, architecture=SMALL), seed=1)
+    sheet = shown(field, file_of(field))
+    distance = 2.0  # so that a pixel of the view is one of the picture: 64 of them are 2 long
+    start = replace(sheet.start, position=(0.0, 0.0, distance), fov_rad=2 * math.atan(0.375))
+    found = render_frame(camera_of(start, 64, 48), State(sheet), NEVER).float() / 255
+    expected = render_image(field).clamp(0, 1)
+    if channels in (2, 4):
+        expected = expected[..., :-1] + (1 - expected[..., -1:])
+    torch.testing.assert_close(found, expected.expand(-1, -1, 3), rtol=0, atol=0.01)
+
+
+def test_a_picture_far_beyond_its_pixels_and_from_far_away():
+    field = ImageField(ImageConfig(64, 48, architecture=SMALL), seed=1)
+    sheet = shown(field, file_of(field))
+    near = replace(sheet.start, position=(0.01, 0.0, 1e-3), look_at=(0.01, 0.0, 0.0))
+    assert render_frame(camera_of(near, 40, 40), State(sheet), NEVER).float().std() < 3
+    far = replace(sheet.start, position=(0.0, 0.0, 90.0))
+    tiny = render_frame(camera_of(far, 41, 41), State(sheet), NEVER)
+    middle = render_image(field, 1, 1)[0, 0].clamp(0, 1)
+    assert (tiny[20, 20].float() / 255 - middle).abs().max() < 0.1
+    assert (tiny[0, 0] == tiny[40, 40]).all()  # nothing there
+    behind = replace(sheet.start, position=(0.0, 0.0, 1.0), look_at=(0.0, 0.0, 2.0))
+    assert render_frame(camera_of(behind, 9, 9), State(sheet), NEVER).float().std() == 0
