@@ -92,6 +92,8 @@ class Viewer:
         window = Window(client, self._library, self._service)
         with self._windows_lock:
             self._windows[client.client_id] = window
+        if client.client_id not in self._server.get_clients():  # gone before its window was there
+            self._leave(client)
 
     def _leave(self, client: viser.ClientHandle) -> None:
         with self._windows_lock:

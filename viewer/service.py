@@ -65,11 +65,12 @@ class Wish:
 
 @dataclass
 class _Job:
-    """A wish, when it came, and the pixels of the last picture of it."""
+    """A wish, when it came, the pixels of the last picture of it, and whether one is in work."""
 
     wish: Wish
     number: int
     pixels: int = 0
+    in_work: bool = False
 
 
 class RenderService:
@@ -98,7 +99,8 @@ class RenderService:
             waiting = self._jobs.get(visitor)
             self._count += 1
             # Whoever still waits for a coarse picture keeps the place in the queue.
-            number = waiting.number if waiting and not waiting.pixels else self._count
+            keeps_place = waiting is not None and not waiting.pixels and not waiting.in_work
+            number = waiting.number if waiting is not None and keeps_place else self._count
             self._jobs[visitor] = _Job(wish, number)
             self._changed.notify()
 
@@ -124,7 +126,9 @@ class RenderService:
                     return
                 found = self._next()
                 assert found is not None
+                found[1].in_work = True
             self._serve(*found)
+            found[1].in_work = False
 
     def _next(self) -> tuple[Hashable, _Job] | None:
         """The longest waiting coarse picture, else the coarsest of the others."""

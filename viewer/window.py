@@ -47,14 +47,15 @@ class Window:
         self._layout: Layout = "split"
         self._share = 0.5
         self._build()
-        client.camera.on_update(lambda _: self._ask())
+        client.camera.on_update(lambda _: self._guarded(self._ask)())
         self.refresh()
         self._guarded(self._open_first)()
 
     def close(self) -> None:
         """The visitor left."""
-        self._closed = True
-        self._service.forget(self._client.client_id)
+        with self._lock:
+            self._closed = True
+            self._service.forget(self._client.client_id)
 
     def refresh(self) -> None:
         """Show what there is now, and fields whose files changed as they are now."""

@@ -16,7 +16,8 @@ from neural_fields.fields import ImageField, RadianceField, Samples, SdfField
 from neural_fields.fields.load import Field
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.image import render_image
-from neural_fields.rendering.surface import around, render_surface
+from neural_fields.rendering.orbits import around
+from neural_fields.rendering.surface import render_surface
 from neural_fields.rendering.volume import Rendered, over, render_view
 from neural_fields.training.evaluate import evaluate, evaluate_image
 from neural_fields.training.evaluate_sdf import evaluate_sdf

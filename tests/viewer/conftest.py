@@ -1,27 +1,11 @@
-"""Small fields to look at, made once."""
+"""A folder of small fields, made once."""
 
 import pytest
 import torch
+from viewed import SMALL, cameras, scene
 
-from neural_fields.architectures.hash import Hash
-from neural_fields.fields import ImageConfig, ImageField, RadianceConfig, RadianceField
+from neural_fields.fields import ImageConfig, ImageField
 from neural_fields.fields.load import save
-from neural_fields.rendering.cameras import Cameras
-
-SMALL = Hash(n_levels=2, log2_table_size=10, base_resolution=4, finest_resolution=8)
-
-
-def scene(seed=0):
-    """A cloud with colours that depend on the place."""
-    field = RadianceField(RadianceConfig(architecture=SMALL), seed=seed)
-    with torch.no_grad():
-        for parameter in field.parameters():
-            parameter.mul_(3)
-    return field
-
-
-def cameras(size=40):
-    return Cameras.orbit((0, 0, 0), 4, 20, 3, width=size, height=size)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from viewed import SMALL, cameras, scene
 
 import neural_fields as nf
 from neural_fields.fields import FieldFile, ImageConfig, ImageField, SdfConfig, SdfField
@@ -12,8 +13,6 @@ from neural_fields.rendering.image import render_image
 from neural_fields.rendering.seen import MODES, to_bytes
 from neural_fields.viewer.frame import State, render_frame
 from neural_fields.viewer.shown import Look, camera_of, shown
-
-from .conftest import SMALL, cameras, scene
 
 NEVER = bool  # bool() is False
 

@@ -4,14 +4,13 @@ import os
 import shutil
 
 import pytest
+from viewed import scene
 
 from neural_fields.errors import InputError
 from neural_fields.fields.load import save
 from neural_fields.viewer import library as library_module
 from neural_fields.viewer.cards import card, facts
 from neural_fields.viewer.library import Entry, Library
-
-from .conftest import scene
 
 
 def test_lists_what_lies_below_with_its_facts(folder):
