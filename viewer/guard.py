@@ -120,7 +120,7 @@ def _limited(limits: Limits, inner: Handler) -> Handler:
             await connection.close(_TOO_MANY, f"there are {n_visitors} visitors already")
             return
         n_visitors += 1
-        connection.recv = _wanted_only(connection)  # type: ignore[method-assign]
+        connection.recv = _wanted_only(connection)  # type: ignore[method-assign, assignment]
         try:
             await inner(connection)
         finally:

@@ -12,6 +12,7 @@ from torch import Tensor
 from neural_fields.fields import FieldFile, ImageField, RadianceField, Samples, SdfField
 from neural_fields.fields.image import to_curve
 from neural_fields.fields.load import Field
+from neural_fields.fields.radiance import Corner
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.orbits import around, upward
 from neural_fields.rendering.poses import looking_at
@@ -50,9 +51,9 @@ class Look:
 class Start:
     """Where a visitor begins: places and directions [3], and the vertical field of view."""
 
-    position: tuple[float, ...]
-    look_at: tuple[float, ...]
-    up: tuple[float, ...]
+    position: Corner
+    look_at: Corner
+    up: Corner
     fov_rad: float
 
 
@@ -222,7 +223,12 @@ def _start(camera: Cameras, up: Tensor, box: Box) -> Start:
     distance = distance if distance > 0 else float((high - low).norm()) / 2
     fov = 2 * math.atan(camera.height / 2 / float(camera.focal[0, 1]))
     look_at = position + distance * forward
-    return Start(tuple(position.tolist()), tuple(look_at.tolist()), tuple(up.tolist()), fov)
+    return Start(_corner(position), _corner(look_at), _corner(up), fov)
+
+
+def _corner(point: Tensor) -> Corner:
+    x, y, z = point.tolist()
+    return x, y, z
 
 
 def camera_of(start: Start, width: int, height: int) -> Cameras:

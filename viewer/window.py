@@ -43,6 +43,8 @@ class Window:
         self._closed = False
         self._left: Opened | None = None
         self._right: Opened | None = None
+        self._beside: Any  # viser's types forbid what its handles are for
+        self._crops: list[Any]
         self._look = Look()
         self._layout: Layout = "split"
         self._share = 0.5
@@ -241,7 +243,6 @@ class Window:
 
 def place_camera(client: viser.ClientHandle, start: Start) -> None:
     """Move a visitor's camera."""
-    client.scene.set_up_direction(start.up)
     camera = client.camera
     with client.atomic():
         camera.up_direction = np.array(start.up)
