@@ -66,6 +66,11 @@ class Shown(Protocol):
         ...
 
     @property
+    def field(self) -> Field:
+        """What is shown."""
+        ...
+
+    @property
     def modes(self) -> tuple[str, ...]:
         """What a `Look` may ask for; the first is the usual one."""
         ...
@@ -98,7 +103,7 @@ class ShownSolid:
     modes: tuple[str, ...] = MODES
 
     def __init__(self, field: RadianceField | SdfField, content: FieldFile) -> None:
-        self._field = field
+        self._field: RadianceField | SdfField = field
         self.kind: Literal["radiance", "sdf"] = field.kind  # type: ignore[assignment]
         self.cameras = _training_cameras(content)
         self._own = _own_background(content) if field.kind == "radiance" else (1.0, 1.0, 1.0)
@@ -117,9 +122,9 @@ class ShownSolid:
     def start(self) -> Start:
         """The first training camera's, or from a little above."""
         if self.cameras is not None and len(self.cameras):
-            return _start(self.cameras[0], upward(self.cameras), self.box)
+            return start_at(self.cameras[0], self.box, upward(self.cameras))
         cameras = around(self._field, 1)
-        return _start(cameras, torch.tensor([0.0, 0.0, 1.0]), self.box)
+        return start_at(cameras, self.box, torch.tensor([0.0, 0.0, 1.0]))
 
     def pixels(self, rays: Rays, look: Look) -> Tensor:
         """See `Shown.pixels`."""
@@ -214,10 +219,14 @@ def _own_background(content: FieldFile) -> tuple[float, float, float]:
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
-def _start(camera: Cameras, up: Tensor, box: Box) -> Start:
-    """A camera's view, turning around the point of its axis that is nearest to the box's middle."""
+def start_at(camera: Cameras, box: Box, up: Tensor | None = None) -> Start:
+    """One camera's view, turning around the point of its axis that is nearest to the box's middle.
+
+    `up` is the direction [3] that stays up while turning; None: the camera's own.
+    """
     pose = camera.camera_to_world[0]
     position, forward = pose[:3, 3], -pose[:3, 2]
+    up = pose[:3, 1] if up is None else up
     low, high = torch.tensor(box)
     distance = float(((low + high) / 2 - position) @ forward)
     distance = distance if distance > 0 else float((high - low).norm()) / 2

@@ -21,8 +21,11 @@ from neural_fields.viewer.cards import card
 from neural_fields.viewer.frame import Layout, State
 from neural_fields.viewer.gallery import Gallery
 from neural_fields.viewer.library import Library, Opened
+from neural_fields.viewer.overlays import Overlays
+from neural_fields.viewer.path_editor import PathEditor
+from neural_fields.viewer.saving import Saver
 from neural_fields.viewer.service import Picture, RenderService, Wish
-from neural_fields.viewer.shown import Look, Start
+from neural_fields.viewer.shown import Look, ShownSolid, Start, start_at
 
 _LOG = logging.getLogger(__name__)
 MOST_PIXELS = 1_500_000  # of a picture; larger windows stretch it
@@ -58,6 +61,8 @@ class Window:
         with self._lock:
             self._closed = True
             self._service.forget(self._client.client_id)
+            self._path.close()
+            self._saver.close()
 
     def refresh(self) -> None:
         """Show what there is now, and fields whose files changed as they are now."""
@@ -97,6 +102,20 @@ class Window:
             self._slider = gui.add_slider("Split at", 0.0, 1.0, 0.01, 0.5)
             self._on(self._slider, self._change_share)
         self._build_crop()
+        self._build_overlays()
+        self._path = PathEditor(self._client, self._camera, self._go, self._on)
+        self._saver = Saver(
+            self._client, self._service, self._wish, lambda: self._left, self._on, self._notice
+        )
+
+    def _build_overlays(self) -> None:
+        gui = self._client.gui
+        self._overlays = Overlays(self._client, self._guarded(self._go_to_photograph))
+        with gui.add_folder("Overlays", expand_by_default=False):
+            self._with_cameras = gui.add_checkbox("Training cameras", False, hint="Click to enter")
+            self._with_cells = gui.add_checkbox("Occupied cells", False)
+            for handle in (self._with_cameras, self._with_cells):
+                self._on(handle, self._draw_overlays)
 
     def _build_crop(self) -> None:
         gui = self._client.gui
@@ -158,6 +177,7 @@ class Window:
                 slider.value = (0.0, 1.0)
             self._reset_camera()
         self._describe()
+        self._draw_overlays()
         self._ask()
 
     def _compare(self, name: str) -> None:
@@ -216,17 +236,40 @@ class Window:
             place_camera(self._client, self._left.shown.start)
             self._ask()
 
-    def _ask(self) -> None:
-        """Have the service render what is looked at now."""
+    def _draw_overlays(self) -> None:
+        solid = self._left.shown if self._left is not None else None
+        solid = solid if isinstance(solid, ShownSolid) else None
+        self._overlays.show_cameras(solid if self._with_cameras.value else None)
+        self._overlays.show_cells(solid if self._with_cells.value else None)
+
+    def _go_to_photograph(self, index: int) -> None:
+        solid = None if self._left is None else self._left.shown
+        if isinstance(solid, ShownSolid) and solid.cameras is not None:
+            self._go(solid.cameras[index])
+
+    def _go(self, camera: Cameras) -> None:
+        """Move the visitor to a camera, turning around the middle of what is there."""
         if self._left is None or self._closed:
             return
-        camera = camera_of_visitor(self._client.camera)
-        if camera is None:
-            return
+        place_camera(self._client, start_at(camera, self._left.shown.box))
+
+    def _camera(self) -> Cameras | None:
+        return camera_of_visitor(self._client.camera)
+
+    def _wish(self) -> Wish | None:
+        """What is looked at now."""
+        camera = self._camera()
+        if self._left is None or self._closed or camera is None:
+            return None
         right = None if self._right is None else self._right.shown
         state = State(self._left.shown, self._look, right, self._layout, self._share)
-        wish = Wish(camera, state, functools.partial(self._deliver, camera), self._notice)
-        self._service.show(self._client.client_id, wish)
+        return Wish(camera, state, functools.partial(self._deliver, camera), self._notice)
+
+    def _ask(self) -> None:
+        """Have the service render it."""
+        wish = self._wish()
+        if wish is not None:
+            self._service.show(self._client.client_id, wish)
 
     def _deliver(self, camera: Cameras, picture: Picture) -> None:
         if self._closed:

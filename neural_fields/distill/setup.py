@@ -149,10 +149,4 @@ def scene_cameras(scene: dict[str, Any], field: RadianceField) -> Cameras:
         Cameras.orbit(field.center, radius, elevation, _DEFAULT_CAMERAS // 3, width=200, height=200)
         for elevation in (-15.0, 15.0, 45.0)
     ]
-    return replace(
-        rings[0],
-        camera_to_world=torch.cat([ring.camera_to_world for ring in rings]),
-        focal=torch.cat([ring.focal for ring in rings]),
-        principal=torch.cat([ring.principal for ring in rings]),
-        distortion=torch.cat([ring.distortion for ring in rings]),
-    )
+    return Cameras.joined(rings)

@@ -100,6 +100,30 @@ class Cameras:
             times=None if self.times is None else self.times[index],
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[Cameras]) -> Cameras:
+        """The cameras of several, one or more, which have one size and one model; without times.
+
+        Raises:
+            InputError: sizes or models differ.
+
+        Example:
+            >>> two = Cameras.orbit((0, 0, 0), 4, elevation_deg=0, n=2)
+            >>> len(Cameras.joined([two, two[0]]))
+            3
+        """
+        kinds = {(part.width, part.height, part.model) for part in parts}
+        if len(kinds) != 1:
+            raise InputError(f"Cameras: needs one size and one model, got {sorted(kinds)}.")
+        return replace(
+            parts[0],
+            camera_to_world=torch.cat([part.camera_to_world for part in parts]),
+            focal=torch.cat([part.focal for part in parts]),
+            principal=torch.cat([part.principal for part in parts]),
+            distortion=torch.cat([part.distortion for part in parts]),
+            times=None,
+        )
+
     def to(self, device: torch.device | str) -> Cameras:
         """The same cameras on another device."""
         return replace(
