@@ -17,6 +17,7 @@ from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.orbits import around, upward
 from neural_fields.rendering.poses import looking_at
 from neural_fields.rendering.seen import MODES, seen_by_rays
+from neural_fields.rendering.slices import Slice, slice_rays
 from neural_fields.rendering.volume import Box, Mode
 
 _GREY = 0.22  # around a picture
@@ -40,11 +41,13 @@ class Look:
         mode: one of its modes.
         background: sRGB in [0, 1]; None: its own.
         box: lowest and highest corner of the part that is seen, world; None: all of it.
+        plane: where a shape is cut in the mode `slice`.
     """
 
     mode: str = "rgb"
     background: tuple[float, float, float] | None = None
     box: Box | None = None
+    plane: Slice | None = None
 
 
 @dataclass(frozen=True)
@@ -100,12 +103,11 @@ def shown(field: Field, content: FieldFile) -> Shown:
 class ShownSolid:
     """A radiance field or a shape."""
 
-    modes: tuple[str, ...] = MODES
-
     def __init__(self, field: RadianceField | SdfField, content: FieldFile) -> None:
         self._field: RadianceField | SdfField = field
         self.kind: Literal["radiance", "sdf"] = field.kind  # type: ignore[assignment]
         self.cameras = _training_cameras(content)
+        self.modes: tuple[str, ...] = MODES if field.kind == "radiance" else (*MODES, "slice")
         self._own = _own_background(content) if field.kind == "radiance" else (1.0, 1.0, 1.0)
 
     @property
@@ -128,8 +130,11 @@ class ShownSolid:
 
     def pixels(self, rays: Rays, look: Look) -> Tensor:
         """See `Shown.pixels`."""
-        mode: Mode = look.mode  # type: ignore[assignment]
         background = torch.tensor(look.background or self._own)
+        if look.mode == "slice" and isinstance(self._field, SdfField):
+            plane = look.plane or Slice(1, sum(corner[1] for corner in self.box) / 2)
+            return slice_rays(self._field, *rays, plane, background, look.box)
+        mode: Mode = look.mode  # type: ignore[assignment]
         return seen_by_rays(self._field, *rays, mode=mode, background=background, box=look.box)
 
 

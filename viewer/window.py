@@ -17,6 +17,7 @@ from viser import transforms
 
 from neural_fields.errors import InputError
 from neural_fields.rendering.cameras import Cameras
+from neural_fields.rendering.slices import Slice
 from neural_fields.viewer.cards import card
 from neural_fields.viewer.frame import Layout, State
 from neural_fields.viewer.gallery import Gallery
@@ -90,7 +91,11 @@ class Window:
             self._gallery = Gallery(gui, self._guarded(self._open))
         with gui.add_folder("View"):
             self._mode = gui.add_dropdown("Mode", ("rgb",), hint="What is shown of the field")
-            self._on(self._mode, lambda: self._change_look(mode=str(self._mode.value)))
+            self._on(self._mode, self._change_mode)
+            self._axis = gui.add_dropdown("Slice across", ("x", "y", "z"), initial_value="y")
+            self._depth = gui.add_slider("Slice at", 0.0, 1.0, 0.01, 0.5)
+            for handle in (self._axis, self._depth):
+                self._on(handle, self._change_slice)
             self._background = gui.add_dropdown("Background", tuple(_BACKGROUNDS))
             self._on(self._background, self._change_background)
             self._on(gui.add_button("Reset camera"), self._reset_camera)
@@ -172,11 +177,12 @@ class Window:
             self._compare(_NOTHING)
         same_place = before is not None and before.shown.box == self._left.shown.box
         if not same_place:
-            self._look = replace(self._look, box=None)
+            self._look = replace(self._look, box=None, plane=None)
             for slider in self._crops:
                 slider.value = (0.0, 1.0)
             self._reset_camera()
         self._describe()
+        self._show_what_applies()
         self._draw_overlays()
         self._ask()
 
@@ -205,6 +211,23 @@ class Window:
     def _change_look(self, **changes: Any) -> None:
         self._look = replace(self._look, **changes)
         self._ask()
+
+    def _change_mode(self) -> None:
+        self._change_look(mode=str(self._mode.value))
+        self._show_what_applies()
+
+    def _show_what_applies(self) -> None:
+        cuts = self._look.mode == "slice"
+        self._axis.visible = self._depth.visible = cuts
+
+    def _change_slice(self) -> None:
+        """The slider's share of the box along the axis."""
+        if self._left is None:
+            return
+        axis = "xyz".index(str(self._axis.value))
+        share = min(1.0, max(0.0, float(self._depth.value)))
+        low, high = (corner[axis] for corner in self._left.shown.box)
+        self._change_look(plane=Slice(axis, low + share * (high - low)))
 
     def _change_background(self) -> None:
         self._change_look(background=_BACKGROUNDS[str(self._background.value)])
