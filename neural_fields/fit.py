@@ -23,6 +23,7 @@ from neural_fields.spectra.signals import signal_of
 from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import Description, checkpoint_path
 from neural_fields.training.image import ImageTrainer
+from neural_fields.training.loop import Control
 from neural_fields.training.nerf import NerfTrainer
 from neural_fields.training.presets import (
     Config,
@@ -39,7 +40,7 @@ from neural_fields.training.thumbnail import of_image, of_scene, of_shape
 
 _SECONDS: dict[architectures.Kind, float] = {"radiance": 60.0, "image": 20.0, "sdf": 60.0}
 
-__all__ = ["Progress", "Run", "default_seconds", "image", "nerf", "sdf"]
+__all__ = ["Control", "Progress", "Run", "default_seconds", "image", "nerf", "sdf"]
 
 
 def default_seconds(
@@ -77,6 +78,7 @@ def nerf(
     save_every: float = 60.0,
     on_choice: Callable[[dict[str, Any]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    control: Control | None = None,
     on_start: Callable[[NerfTrainer, Dataset], None] | None = None,
 ) -> Run:
     """Fit a radiance field to posed photographs.
@@ -103,6 +105,7 @@ def nerf(
         save_every: trained seconds between checkpoints.
         on_choice: called once with what FreSh chose and why.
         on_progress: called after every step.
+        control: pauses the run and asks it for checkpoints, from any thread.
         on_start: called once, when data and trainer are ready.
 
     Raises:
@@ -135,7 +138,7 @@ def nerf(
     def thumbnail() -> Tensor:
         return of_scene(trainer.averaged_field(), data.cameras, data.background)
 
-    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent)
+    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
     return run_plan(trainer, plan, on_progress)
 
 
@@ -158,6 +161,7 @@ def image(
     save_every: float = 60.0,
     on_choice: Callable[[dict[str, Any]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    control: Control | None = None,
     on_start: Callable[[ImageTrainer, Picture], None] | None = None,
 ) -> Run:
     """Fit an image field to a picture.
@@ -181,6 +185,7 @@ def image(
         save_every: trained seconds between checkpoints.
         on_choice: called once with what FreSh chose and why.
         on_progress: called after every step.
+        control: pauses the run and asks it for checkpoints, from any thread.
         on_start: called once, when data and trainer are ready.
 
     Raises:
@@ -213,7 +218,7 @@ def image(
     def thumbnail() -> Tensor:
         return of_image(trainer.averaged_field())
 
-    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent)
+    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
     return run_plan(trainer, plan, on_progress)
 
 
@@ -236,6 +241,7 @@ def sdf(
     on_load: Callable[[Mesh], None] | None = None,
     on_choice: Callable[[dict[str, Any]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    control: Control | None = None,
     on_start: Callable[[SdfTrainer, Mesh], None] | None = None,
 ) -> Run:
     """Fit a signed distance field to a mesh or an oriented point cloud.
@@ -260,6 +266,7 @@ def sdf(
         on_load: called once with the mesh, before distances are computed.
         on_choice: called once with what FreSh chose and why.
         on_progress: called after every step.
+        control: pauses the run and asks it for checkpoints, from any thread.
         on_start: called once, when data and trainer are ready.
 
     Raises:
@@ -294,7 +301,7 @@ def sdf(
     def thumbnail() -> Tensor:
         return of_shape(trainer.averaged_field())
 
-    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent)
+    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
     return run_plan(trainer, plan, on_progress)
 
 

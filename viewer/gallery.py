@@ -56,5 +56,7 @@ class Gallery:
         return button
 
 
-def _key(entry: Entry) -> tuple[str, tuple[int, int]]:
-    return entry.name, entry.stamp
+def _key(entry: Entry) -> tuple[object, ...]:
+    """What a card shows; a run in training changes without its card."""
+    picture = None if entry.thumbnail is None else id(entry.thumbnail)
+    return entry.name, entry.architecture, entry.n_bytes, entry.psnr, entry.problem, picture

@@ -13,12 +13,13 @@ import viser
 
 from neural_fields.viewer.guard import Limits, guarded
 from neural_fields.viewer.library import Library
+from neural_fields.viewer.live import LiveRun
 from neural_fields.viewer.service import RenderService
 from neural_fields.viewer.window import Window
 
 _LOG = logging.getLogger(__name__)
 PORT = 7007
-_LOOK_AGAIN_S = 3.0  # between looks at the folders
+_LOOK_AGAIN_S, _LOOK_AT_RUN_S = 3.0, 0.5  # between looks at folders, and at a run
 
 
 class Viewer:
@@ -29,6 +30,7 @@ class Viewer:
         host: address to listen at; the default is reached from this machine only.
         port: 0 for any; where it is taken, the next free one.
         origins: of other sites whose pages may connect, such as https://example.org.
+        run: the file that a run in this program will write, whose `run` is shown first.
 
     Raises:
         InputError: a path is at fault.
@@ -47,7 +49,9 @@ class Viewer:
         host: str = "127.0.0.1",
         port: int = PORT,
         origins: Sequence[str] = (),
+        run: Path | None = None,
     ) -> None:
+        self.run = None if run is None else LiveRun(run, lambda: self.n_visitors > 0)
         self._library = Library(paths)
         self._service = RenderService()
         self._windows: dict[int, Window] = {}
@@ -68,9 +72,19 @@ class Viewer:
         host = "localhost" if self._host in ("0.0.0.0", "::") else self._host
         return f"http://{host}:{self._server.get_port()}"
 
+    @property
+    def n_visitors(self) -> int:
+        """Windows that are open."""
+        return len(self._windows)
+
     def wait(self) -> None:
         """Until Ctrl-C."""
         self._ended.wait()
+
+    def wait_for_visitors(self) -> None:
+        """Until nobody looks, or Ctrl-C."""
+        while self._all_windows() and not self._ended.wait(0.2):
+            pass
 
     def close(self) -> None:
         """End the server and its threads."""
@@ -89,7 +103,7 @@ class Viewer:
         self.close()
 
     def _enter(self, client: viser.ClientHandle) -> None:
-        window = Window(client, self._library, self._service)
+        window = Window(client, self._library, self._service, self.run)
         with self._windows_lock:
             self._windows[client.client_id] = window
         if client.client_id not in self._server.get_clients():  # gone before its window was there
@@ -107,7 +121,7 @@ class Viewer:
 
     def _look_again(self) -> None:
         """Keep windows up to date with folders and with runs that are in training."""
-        while not self._ended.wait(_LOOK_AGAIN_S):
+        while not self._ended.wait(_LOOK_AGAIN_S if self.run is None else _LOOK_AT_RUN_S):
             for window in self._all_windows():
                 try:
                     window.refresh()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import torch
 from torch import Tensor
 
 from neural_fields.errors import InputError
@@ -118,6 +119,9 @@ class RenderService:
         self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
+        # Torch has one number of threads for some of its libraries: what this thread puts back
+        # after a picture must not be more than a training run beside it has.
+        torch.set_num_threads(1)
         while True:
             with self._changed:
                 while not self._closed and not self._next():
@@ -137,29 +141,35 @@ class RenderService:
         return min(self._jobs.items(), key=lambda item: (item[1].pixels, item[1].number))
 
     def _serve(self, visitor: Hashable, job: _Job) -> None:
-        wish, key = job.wish, _kind_of_work(job.wish.state)
-        camera = self._sized(wish.camera, job.pixels, self._rates.get(key, _FIRST_RATE))
-        first = job.pixels == 0
-        started = time.perf_counter()
+        """Render the next picture of a job; nothing that goes wrong ends the thread."""
         try:
-            pixels = self._render(camera, wish.state, self._stop(visitor, job, first))
+            picture = self._picture(visitor, job)
         except Exception as error:
             self._drop(visitor, job)
-            _failed(wish, error)
+            _failed(job.wish, error)
             return
-        seconds = time.perf_counter() - started
-        if pixels is None:
+        if picture is None:
             return
-        n_pixels = camera.width * camera.height
-        self._note(key, n_pixels / max(seconds, 1e-6))
-        final = (camera.width, camera.height) == (wish.camera.width, wish.camera.height)
-        job.pixels = n_pixels
-        if final:
+        if picture.final:
             self._drop(visitor, job)
         try:
-            wish.deliver(Picture(pixels, seconds, final))
+            job.wish.deliver(picture)
         except Exception:
             _LOG.exception("a picture could not be delivered")
+
+    def _picture(self, visitor: Hashable, job: _Job) -> Picture | None:
+        """The next one of a job, or None where it was given up."""
+        wish, work = job.wish, _kind_of_work(job.wish.state)
+        camera = self._sized(wish.camera, job.pixels, self._rates.get(work, _FIRST_RATE))
+        started = time.perf_counter()
+        pixels = self._render(camera, wish.state, self._stop(visitor, job, job.pixels == 0))
+        seconds = time.perf_counter() - started
+        if pixels is None:
+            return None
+        job.pixels = camera.width * camera.height
+        self._note(work, job.pixels / max(seconds, 1e-6))
+        final = (camera.width, camera.height) == (wish.camera.width, wish.camera.height)
+        return Picture(pixels, seconds, final)
 
     def _stop(self, visitor: Hashable, job: _Job, first: bool) -> Stopped:
         """Whether the picture in work is to be given up."""
@@ -206,8 +216,8 @@ def _stretched(camera: Cameras, width: int, height: int) -> Cameras:
 
 def _kind_of_work(state: State) -> Hashable:
     """What costs about the same per pixel."""
-    beside = None if state.beside is None else id(state.beside)
-    return id(state.shown), beside, state.look.mode
+    beside = None if state.beside is None else state.beside.work
+    return state.shown.work, beside, state.look.mode
 
 
 def _failed(wish: Wish, error: Exception) -> None:

@@ -21,7 +21,8 @@ from neural_fields.rendering.slices import Slice
 from neural_fields.viewer.cards import card
 from neural_fields.viewer.frame import Layout, State
 from neural_fields.viewer.gallery import Gallery
-from neural_fields.viewer.library import Library, Opened
+from neural_fields.viewer.library import Entry, Library, Opened
+from neural_fields.viewer.live import NAME, LiveRun
 from neural_fields.viewer.overlays import Overlays
 from neural_fields.viewer.path_editor import PathEditor
 from neural_fields.viewer.saving import Saver
@@ -40,9 +41,14 @@ class Window:
     """One visitor's window."""
 
     def __init__(
-        self, client: viser.ClientHandle, library: Library, service: RenderService
+        self,
+        client: viser.ClientHandle,
+        library: Library,
+        service: RenderService,
+        run: LiveRun | None = None,
     ) -> None:
         self._client, self._library, self._service = client, library, service
+        self._run = run
         self._lock = threading.RLock()
         self._closed = False
         self._left: Opened | None = None
@@ -55,7 +61,6 @@ class Window:
         self._build()
         client.camera.on_update(lambda _: self._guarded(self._ask)())
         self.refresh()
-        self._guarded(self._open_first)()
 
     def close(self) -> None:
         """The visitor left."""
@@ -67,17 +72,28 @@ class Window:
 
     def refresh(self) -> None:
         """Show what there is now, and fields whose files changed as they are now."""
-        entries = self._library.entries()
+        entries = self._entries()
+        self._say_run()
         self._gallery.show(entries)
         names = [_NOTHING, *(entry.name for entry in entries)]
         if tuple(self._beside.options) != tuple(names):
             self._beside.options = tuple(names)
+        if self._left is None:
+            self._guarded(self._open_first)()
         stamps = {entry.name: entry.stamp for entry in entries}
         for opened, reopen in ((self._left, self._open), (self._right, self._compare)):
             if opened is not None and stamps.get(opened.entry.name, opened.entry.stamp) != (
                 opened.entry.stamp
             ):
                 self._guarded(functools.partial(reopen, opened.entry.name))()
+
+    def _entries(self) -> list[Entry]:
+        live = None if self._run is None else self._run.entry()
+        return ([] if live is None else [live]) + self._library.entries()
+
+    def _opened(self, name: str) -> Opened:
+        live = self._run.open() if self._run is not None and name == NAME else None
+        return self._library.open(name) if live is None else live
 
     # ---- the panel -------------------------------------------------------------------------------
 
@@ -87,6 +103,8 @@ class Window:
         gui.set_panel_label("neural_fields")
         self._about = gui.add_html("")
         self._status = gui.add_markdown("")
+        if self._run is not None:
+            self._build_run(self._run)
         with gui.add_folder("Fields"):
             self._gallery = Gallery(gui, self._guarded(self._open))
         with gui.add_folder("View"):
@@ -112,6 +130,19 @@ class Window:
         self._saver = Saver(
             self._client, self._service, self._wish, lambda: self._left, self._on, self._notice
         )
+
+    def _build_run(self, run: LiveRun) -> None:
+        gui, control = self._client.gui, run.control
+        with gui.add_folder("Training"):
+            self._progress = gui.add_markdown(run.about)
+            self._on(gui.add_button("Pause"), control.pause)
+            self._on(gui.add_button("Resume"), control.resume)
+            self._on(gui.add_button("Save checkpoint"), control.save)
+
+    def _say_run(self) -> None:
+        if self._run is not None:
+            paused = "**paused** at " if self._run.control.paused else ""
+            self._progress.content = paused + self._run.about
 
     def _build_overlays(self) -> None:
         gui = self._client.gui
@@ -160,14 +191,14 @@ class Window:
     # ---- what is looked at -----------------------------------------------------------------------
 
     def _open_first(self) -> None:
-        entries = [entry for entry in self._library.entries() if not entry.problem]
+        entries = [entry for entry in self._entries() if not entry.problem]
         if entries:
             self._open(entries[0].name)
         else:
             self._status.content = "There is no field here yet."
 
     def _open(self, name: str) -> None:
-        before, self._left = self._left, self._library.open(name)
+        before, self._left = self._left, self._opened(name)
         modes = self._left.shown.modes
         if tuple(self._mode.options) != modes:
             self._mode.options = modes
@@ -187,7 +218,7 @@ class Window:
         self._ask()
 
     def _compare(self, name: str) -> None:
-        right = None if name == _NOTHING else self._library.open(name)
+        right = None if name == _NOTHING else self._opened(name)
         if right is not None and self._left is not None:
             ours, theirs = self._left.shown.kind, right.shown.kind
             if ours != theirs:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from neural_fields.cli.output import Bar, emit_json, named_value, say
+from neural_fields.cli.watching import Watch
 from neural_fields.errors import InputError, unknown_value
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def fit_nerf(
     config: Path | None = None,
     downscale: int | None = None,
     save_every: float = 60.0,
+    viewer: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    viewer_port: int = 7007,
     json: str | None = None,
 ) -> int:
     """Fit a radiance field to posed photographs.
@@ -87,6 +90,8 @@ def fit_nerf(
             steps, seed and downscale, and a table [training].
         downscale: box-average the photographs by this factor (1).
         save_every: trained seconds between checkpoints.
+        viewer: show the run in a browser: watch, pause, save.
+        viewer_port: where; the next free one where it is taken, 0 for any.
         json: write the summary as JSON to this file, or - for stdout.
     """
     from neural_fields import fit
@@ -108,17 +113,19 @@ def fit_nerf(
     chosen = _merged(config, flags, _NERF_KEYS)
     _check_background(chosen.get("background"))
     view = _View("radiance", chosen, json)
-    run = fit.nerf(
-        data,
-        output,
-        resume=resume,
-        save_every=save_every,
-        on_choice=view.choice,
-        on_start=view.start_nerf,
-        on_progress=view.progress,
-        **chosen,
-    )
-    return view.finish(run, data)
+    with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
+        run = fit.nerf(
+            data,
+            output,
+            resume=resume,
+            save_every=save_every,
+            on_choice=view.choice,
+            **watch.calls,
+            **chosen,
+        )
+        code = view.finish(run, data)
+        watch.stay(run)
+    return code
 
 
 def fit_image(
@@ -138,6 +145,8 @@ def fit_image(
     config: Path | None = None,
     downscale: int | None = None,
     save_every: float = 60.0,
+    viewer: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    viewer_port: int = 7007,
     json: str | None = None,
 ) -> int:
     """Fit an image field to a picture: PNG, JPEG, EXR, HDR, TIFF, 8 or 16 bits or floats.
@@ -167,6 +176,8 @@ def fit_image(
             and downscale, and a table [training].
         downscale: box-average the picture by this factor (1).
         save_every: trained seconds between checkpoints.
+        viewer: show the run in a browser: watch, pause, save.
+        viewer_port: where; the next free one where it is taken, 0 for any.
         json: write the summary as JSON to this file, or - for stdout.
     """
     from neural_fields import fit
@@ -186,17 +197,19 @@ def fit_image(
     }
     chosen = _merged(config, flags, _KEYS)
     view = _View("image", chosen, json)
-    run = fit.image(
-        data,
-        output,
-        resume=resume,
-        save_every=save_every,
-        on_choice=view.choice,
-        on_start=view.start_image,
-        on_progress=view.progress,
-        **chosen,
-    )
-    return view.finish(run, data)
+    with Watch(viewer, viewer_port, output, view.start_image, view.progress, json) as watch:
+        run = fit.image(
+            data,
+            output,
+            resume=resume,
+            save_every=save_every,
+            on_choice=view.choice,
+            **watch.calls,
+            **chosen,
+        )
+        code = view.finish(run, data)
+        watch.stay(run)
+    return code
 
 
 def fit_sdf(
@@ -215,6 +228,8 @@ def fit_sdf(
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     config: Path | None = None,
     save_every: float = 60.0,
+    viewer: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    viewer_port: int = 7007,
     json: str | None = None,
 ) -> int:
     """Fit a signed distance field to a mesh or an oriented point cloud.
@@ -244,6 +259,8 @@ def fit_sdf(
         config: TOML file with field, preset, modulate, precision, bits, fresh, seconds, steps and
             seed, and a table [training].
         save_every: trained seconds between checkpoints.
+        viewer: show the run in a browser: watch, pause, save.
+        viewer_port: where; the next free one where it is taken, 0 for any.
         json: write the summary as JSON to this file, or - for stdout.
     """
     from neural_fields import fit
@@ -262,18 +279,20 @@ def fit_sdf(
     }
     chosen = _merged(config, flags, _SDF_KEYS)
     view = _View("sdf", chosen, json)
-    run = fit.sdf(
-        data,
-        output,
-        resume=resume,
-        save_every=save_every,
-        on_load=view.load_sdf,
-        on_choice=view.choice,
-        on_start=view.start_sdf,
-        on_progress=view.progress,
-        **chosen,
-    )
-    return view.finish(run, data)
+    with Watch(viewer, viewer_port, output, view.start_sdf, view.progress, json) as watch:
+        run = fit.sdf(
+            data,
+            output,
+            resume=resume,
+            save_every=save_every,
+            on_load=view.load_sdf,
+            on_choice=view.choice,
+            **watch.calls,
+            **chosen,
+        )
+        code = view.finish(run, data)
+        watch.stay(run)
+    return code
 
 
 def _merged(

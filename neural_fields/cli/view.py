@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
 import tyro
 
 from neural_fields.cli.output import say
-from neural_fields.errors import InputError
+from neural_fields.cli.watching import opened_viewer
 
 
 def view(
@@ -31,17 +30,7 @@ def view(
         host: address to listen at; 0.0.0.0 lets other machines in, without a password.
         origin: a site whose pages may connect, such as https://example.org for a proxy there.
     """
-    if importlib.util.find_spec("viser") is None:
-        raise InputError("view: needs the package viser; pip install 'neural_fields[viewer]'.")
-    if not 0 <= port <= 65535:
-        raise InputError(f"--port: needs 0 to 65535, got {port}.")
-    from neural_fields.viewer.server import Viewer
-
-    origins = () if origin is None else (origin,)
-    try:
-        viewer = Viewer(paths, host=host, port=port, origins=origins)
-    except OSError as error:
-        raise InputError(f"--host {host}: cannot listen there ({error}).") from error
+    viewer = opened_viewer(paths, port, host, () if origin is None else (origin,))
     with viewer:
         say(f"open {viewer.url} in a browser; Ctrl-C ends")
         if host not in ("127.0.0.1", "localhost", "::1"):

@@ -16,6 +16,8 @@ from neural_fields.errors import TrainingError
 from neural_fields.ops.threads import one_torch_thread
 from neural_fields.training.budget import Budget
 
+_PAUSE_S = 0.05  # between looks at whether a pause is over
+
 
 class Report(Protocol):
     """What a step reports."""
@@ -49,6 +51,47 @@ class Moment:
     progress: float
 
 
+class Control:
+    """What whoever watches a run asks of it, from any thread.
+
+    Example:
+        >>> control = Control()
+        >>> control.pause()
+        >>> control.paused
+        True
+    """
+
+    def __init__(self) -> None:
+        self._paused, self._saving = threading.Event(), threading.Event()
+
+    @property
+    def paused(self) -> bool:
+        """Whether the run is to wait after its step."""
+        return self._paused.is_set()
+
+    def pause(self) -> None:
+        """Wait after this step; the time does not count as trained."""
+        self._paused.set()
+
+    def resume(self) -> None:
+        """Go on."""
+        self._paused.clear()
+
+    def save(self) -> None:
+        """Write a checkpoint after this step, or now while paused."""
+        self._saving.set()
+
+    def attend(self, ended: threading.Event, save: Callable[[], None]) -> None:
+        """Between two steps, do what is asked; waiting ends when the run does."""
+        while True:
+            if self._saving.is_set():
+                self._saving.clear()
+                save()
+            if not self.paused or ended.is_set():
+                return
+            time.sleep(_PAUSE_S)
+
+
 def run_loop(
     trainer: Trainer,
     budget: Budget,
@@ -57,6 +100,7 @@ def run_loop(
     on_step: Callable[[Moment, Report], None] | None = None,
     save: Callable[[float], None] | None = None,
     save_every_s: float = 60.0,
+    control: Control | None = None,
 ) -> tuple[Moment, bool]:
     """Train until the budget is used.
 
@@ -69,6 +113,7 @@ def run_loop(
             more on Ctrl-C. The first Ctrl-C waits for the step to end, so that what is written is
             a state that an uninterrupted run passes through; a second one is not waited for.
         save_every_s: seconds between checkpoints.
+        control: pauses the run and asks for checkpoints, which then count like the others.
 
     Returns:
         Where the run ended, and whether Ctrl-C ended it.
@@ -77,6 +122,15 @@ def run_loop(
         TrainingError: the loss is not finite. Nothing is written then.
     """
     saved_at = seconds
+
+    def write() -> None:
+        nonlocal seconds, saved_at
+        if save is not None:
+            began = time.perf_counter()
+            save(seconds)
+            seconds += time.perf_counter() - began
+            saved_at = seconds
+
     moment = Moment(trainer.step_number, seconds, budget.progress(trainer.step_number, seconds))
     with _interrupts_noted() as interrupted, one_torch_thread():
         while moment.progress < 1.0 and not interrupted.is_set():
@@ -89,15 +143,14 @@ def run_loop(
                     "try a lower learning rate."
                 )
             seconds += time.perf_counter() - began
-            if save is not None and seconds - saved_at >= save_every_s:
-                began = time.perf_counter()
-                save(seconds)
-                seconds += time.perf_counter() - began
-                saved_at = seconds
+            if seconds - saved_at >= save_every_s:
+                write()
             step = trainer.step_number
             moment = Moment(step, seconds, budget.progress(step, seconds))
             if on_step is not None:
                 on_step(moment, report)
+            if control is not None:
+                control.attend(interrupted, write)
         if interrupted.is_set() and save is not None:
             save(seconds)
     return moment, interrupted.is_set()

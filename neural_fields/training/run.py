@@ -28,7 +28,7 @@ from neural_fields.training.checkpoint import (
     restore_run,
     write_run,
 )
-from neural_fields.training.loop import Moment, Report, run_loop
+from neural_fields.training.loop import Control, Moment, Report, run_loop
 
 _VERSION = "0.1.0.dev0"
 _HISTORY = 200  # points of the training curve that a file keeps
@@ -73,6 +73,7 @@ class Plan:
         save_every: trained seconds between checkpoints.
         thumbnail: makes the file's picture when the run is over.
         spent: of the budget before the first step, seconds.
+        control: what whoever watches asks of the run, or None.
     """
 
     path: Path | None
@@ -82,6 +83,7 @@ class Plan:
     save_every: float
     thumbnail: Callable[[], Tensor]
     spent: float = 0.0
+    control: Control | None = None
 
 
 class MeasuredReport(Report, Protocol):
@@ -128,6 +130,7 @@ def run_plan(
         on_step=watch.on_step,
         save=save,
         save_every_s=plan.save_every,
+        control=plan.control,
     )
     if path is not None:
         if not interrupted:
