@@ -30,7 +30,8 @@ PYTHON_LAYERS = [
     ("integrations",),
     ("facade",),
     ("scenes",),
-    ("viewer", "benchmarks"),
+    ("viewer",),
+    ("benchmarks",),
     ("cli",),
 ]
 FACADE = {"__init__", "api", "fit"}
