@@ -13,9 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neural_fields.api import load_what
+from neural_fields.data.dataset import Dataset
+from neural_fields.data.kind import data_kind
+from neural_fields.data.picture import Picture
 from neural_fields.errors import InputError
-from neural_fields.fields import FieldFile, read_field_file
-from neural_fields.fields.load import build_field
+from neural_fields.fields import FieldFile, RadianceField, SdfField, read_field_file
+from neural_fields.fields.load import Field, build_field
 from neural_fields.viewer.shown import Shown, shown
 
 _MOST_ENTRIES = 1000
@@ -62,11 +66,16 @@ class Opened:
 class Library:
     """Files and folders of fields; a folder is looked through again at every call.
 
+    `data` is what they were fitted to, a data set or a picture, where it is to be shown beside.
+
     Raises:
         InputError: a path does not exist, or is a file of another kind.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], data: Path | None = None) -> None:
+        if data is not None and not data.exists():
+            raise InputError(f"--data {data}: needs a data set or a picture, but there is none.")
+        self._data = data
         for path in paths:
             if not path.exists():
                 raise InputError(f"{path}: needs a .nf file or a folder, but there is none.")
@@ -110,12 +119,23 @@ class Library:
                 content = read_field_file(entry.path)
                 field = build_field(content, entry.path)
                 slim = FieldFile(**{**vars(content), "tensors": {}})
-                opened = Opened(entry, slim, shown(field, slim))
+                truth = self._truth(field, content, entry)
+                opened = Opened(entry, slim, shown(field, slim, truth))
             self._opened[entry.path] = opened
             self._opened.move_to_end(entry.path)
             while len(self._opened) > 1 and self._n_bytes() > _KEPT_BYTES:
                 self._opened.popitem(last=False)
             return opened
+
+    def _truth(self, field: Field, content: FieldFile, entry: Entry) -> Dataset | Picture | None:
+        """What the field was fitted to, where it was given; None where it is of another kind."""
+        if self._data is None or isinstance(field, SdfField):
+            return None
+        wanted = "nerf" if isinstance(field, RadianceField) else "image"
+        if data_kind(self._data) != wanted:
+            return None
+        truth = load_what(field, content.protocol, self._data, "train", entry.path)
+        return truth if isinstance(truth, Dataset | Picture) else None
 
     def _n_bytes(self) -> int:
         return sum(opened.entry.n_bytes for opened in self._opened.values())

@@ -19,6 +19,7 @@ from neural_fields.viewer.shown import ShownSolid
 
 _MOST_CAMERAS = 200
 _MOST_CELLS = 20_000
+_PICTURE_PX = 96  # of a photograph in its frustum
 _SHARE = 0.04  # of the box's side that a frustum is long
 
 
@@ -40,13 +41,16 @@ class Overlays:
         cameras = None if shown is None else shown.cameras
         if shown is None or cameras is None:
             return
+        data = shown.data  # of the same cameras, or of other ones
+        photographs = data.images if data is not None and len(data) == len(cameras) else None
         low, high = shown.box
         scale = _SHARE * max(b - a for a, b in zip(low, high, strict=True))
         every = -(-len(cameras) // _MOST_CAMERAS)
         for index in range(0, len(cameras), every):
-            self._handles["cameras"].append(self._frustum(cameras, index, scale))
+            image = None if photographs is None else _small(photographs[index])
+            self._handles["cameras"].append(self._frustum(cameras, index, scale, image))
 
-    def _frustum(self, cameras: Cameras, index: int, scale: float) -> Any:
+    def _frustum(self, cameras: Cameras, index: int, scale: float, image: Any) -> Any:
         wxyz, position = viser_pose(cameras.camera_to_world[index])
         handle = self._scene.add_camera_frustum(
             f"/cameras/{index}",
@@ -54,6 +58,7 @@ class Overlays:
             aspect=cameras.width / cameras.height,
             scale=scale,
             color=(230, 120, 20),
+            image=image,
             wxyz=wxyz,
             position=position,
         )
@@ -84,6 +89,16 @@ class Overlays:
         for handle in self._handles[name]:
             handle.remove()
         self._handles[name] = []
+
+
+def _small(image: Tensor) -> Any:
+    """A photograph uint8 [h, w, 3] over white, at most `_PICTURE_PX` a side."""
+    every = -(-max(image.shape[:2]) // _PICTURE_PX)
+    image = image[::every, ::every]
+    if image.shape[2] == 4:
+        alpha = image[..., 3:].float() / 255
+        image = (image[..., :3] * alpha + 255 * (1 - alpha)).byte()
+    return image.numpy()
 
 
 def viser_pose(camera_to_world: Tensor) -> tuple[Any, Any]:

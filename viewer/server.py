@@ -30,6 +30,7 @@ class Viewer:
         host: address to listen at; the default is reached from this machine only.
         port: 0 for any; where it is taken, the next free one.
         origins: of other sites whose pages may connect, such as https://example.org.
+        data: what the fields were fitted to: a data set or a picture, for errors and photographs.
         run: the file that a run in this program will write, whose `run` is shown first.
 
     Raises:
@@ -49,10 +50,11 @@ class Viewer:
         host: str = "127.0.0.1",
         port: int = PORT,
         origins: Sequence[str] = (),
+        data: Path | None = None,
         run: Path | None = None,
     ) -> None:
         self.run = None if run is None else LiveRun(run, lambda: self.n_visitors > 0)
-        self._library = Library(paths)
+        self._library = Library(paths, data)
         self._service = RenderService()
         self._windows: dict[int, Window] = {}
         self._windows_lock = threading.Lock()

@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from neural_fields.data.dataset import Dataset
+from neural_fields.data.picture import Picture
 from neural_fields.fields import FieldFile, ImageField, RadianceField, Samples, SdfField
 from neural_fields.fields.image import to_curve
 from neural_fields.fields.load import Field
@@ -19,6 +21,7 @@ from neural_fields.rendering.poses import looking_at
 from neural_fields.rendering.seen import MODES, seen_by_rays
 from neural_fields.rendering.slices import Slice, slice_rays
 from neural_fields.rendering.volume import Box, Mode
+from neural_fields.viewer.truth import Photographs, picture_errors
 
 _GREY = 0.22  # around a picture
 _SUPERSAMPLES = 4  # per axis, of a pixel that covers many of a picture's
@@ -98,21 +101,29 @@ class Shown(Protocol):
         ...
 
 
-def shown(field: Field, content: FieldFile) -> Shown:
-    """A field and what its file says of it as something to look at."""
+def shown(field: Field, content: FieldFile, truth: Dataset | Picture | None = None) -> Shown:
+    """A field, what its file says of it and what it was fitted to as something to look at."""
     if isinstance(field, ImageField):
-        return ShownPicture(field)
-    return ShownSolid(field, content)
+        return ShownPicture(field, truth if isinstance(truth, Picture) else None)
+    return ShownSolid(field, content, truth if isinstance(truth, Dataset) else None)
 
 
 class ShownSolid:
     """A radiance field or a shape."""
 
-    def __init__(self, field: RadianceField | SdfField, content: FieldFile) -> None:
+    def __init__(
+        self, field: RadianceField | SdfField, content: FieldFile, data: Dataset | None = None
+    ) -> None:
         self._field: RadianceField | SdfField = field
         self.kind: Literal["radiance", "sdf"] = field.kind  # type: ignore[assignment]
         self.cameras = _training_cameras(content)
-        self.modes: tuple[str, ...] = MODES if field.kind == "radiance" else (*MODES, "slice")
+        self.data = data
+        self._photographs = None if data is None else Photographs(data)
+        self.modes: tuple[str, ...] = MODES
+        if field.kind == "sdf":
+            self.modes += ("slice",)
+        if data is not None:
+            self.modes += ("error",)
         self._own = _own_background(content) if field.kind == "radiance" else (1.0, 1.0, 1.0)
 
     @property
@@ -144,6 +155,9 @@ class ShownSolid:
         if look.mode == "slice" and isinstance(self._field, SdfField):
             plane = look.plane or Slice(1, sum(corner[1] for corner in self.box) / 2)
             return slice_rays(self._field, *rays, plane, background, look.box)
+        if look.mode == "error" and isinstance(self._field, RadianceField):
+            assert self._photographs is not None
+            return self._photographs.errors(self._field, *rays, look.box)
         mode: Mode = look.mode  # type: ignore[assignment]
         return seen_by_rays(self._field, *rays, mode=mode, background=background, box=look.box)
 
@@ -152,10 +166,10 @@ class ShownPicture:
     """An image field as a sheet in the plane z = 0, its longer side from -1 to 1, y up."""
 
     kind = "image"
-    modes: tuple[str, ...] = ("rgb",)
 
-    def __init__(self, field: ImageField) -> None:
-        self._field = field
+    def __init__(self, field: ImageField, picture: Picture | None = None) -> None:
+        self._field, self._picture = field, picture
+        self.modes: tuple[str, ...] = ("rgb",) if picture is None else ("rgb", "error")
         config = field.config
         self._scale = max(config.width, config.height) / 2  # pixels per world length
 
@@ -210,6 +224,9 @@ class ShownPicture:
             offset = positions.new_tensor([x, y]) * width_px[:, None]
             total += self._field.value(Samples(positions + offset))
         values = total / n**2
+        if look.mode == "error":
+            assert self._picture is not None
+            return picture_errors(self._picture, values, positions)
         return self._in_color(values if config.color_space == "srgb" else to_curve(values), look)
 
     def _in_color(self, values: Tensor, look: Look) -> Tensor:

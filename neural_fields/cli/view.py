@@ -16,6 +16,7 @@ def view(
     port: int = 7007,
     host: str = "127.0.0.1",
     origin: str | None = None,
+    data: Path | None = None,
 ) -> None:
     """Look at fields in a browser: turn, zoom, compare, crop; also while they are fitted.
 
@@ -28,9 +29,10 @@ def view(
         paths: .nf files and folders.
         port: to listen at; the next free one where it is taken, 0 for any.
         host: address to listen at; 0.0.0.0 lets other machines in, without a password.
+        data: what the fields were fitted to, a data set or a picture: adds errors and photographs.
         origin: a site whose pages may connect, such as https://example.org for a proxy there.
     """
-    viewer = opened_viewer(paths, port, host, () if origin is None else (origin,))
+    viewer = opened_viewer(paths, port, host, () if origin is None else (origin,), data=data)
     with viewer:
         say(f"open {viewer.url} in a browser; Ctrl-C ends")
         if host not in ("127.0.0.1", "localhost", "::1"):

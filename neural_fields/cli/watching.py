@@ -21,6 +21,8 @@ def opened_viewer(
     port: int,
     host: str = "127.0.0.1",
     origins: Sequence[str] = (),
+    *,
+    data: Path | None = None,
     run: Path | None = None,
 ) -> Viewer:
     """A viewer that listens; raises InputError where it cannot."""
@@ -31,7 +33,7 @@ def opened_viewer(
     from neural_fields.viewer.server import Viewer
 
     try:
-        return Viewer(paths, host=host, port=port, origins=origins, run=run)
+        return Viewer(paths, host=host, port=port, origins=origins, data=data, run=run)
     except OSError as error:
         raise InputError(f"--host {host}: cannot listen there ({error}).") from error
 
