@@ -50,7 +50,8 @@ async def _visit(url: str, number: int, until: float) -> int:
                     message = await asyncio.wait_for(socket.recv(), 1.0)
                 except TimeoutError:
                     continue
-                n_pictures += b"\xff\xd8\xff" in bytes(message)  # a JPEG begins
+                assert isinstance(message, bytes)
+                n_pictures += b"\xff\xd8\xff" in message  # a JPEG begins
             moving.cancel()
             if draw.random() < 0.5:
                 socket.transport.abort()
