@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ class Viewer:
         data: Path | None = None,
         run: Path | None = None,
     ) -> None:
+        _check_address(host)
         self.run = None if run is None else LiveRun(run, lambda: self.n_visitors > 0)
         self._library = Library(paths, data)
         self._service = RenderService()
@@ -129,6 +131,13 @@ class Viewer:
                     window.refresh()
                 except Exception:
                     _LOG.exception("a window could not be brought up to date")
+
+
+def _check_address(host: str) -> None:
+    """Raise OSError where there is no such address; viser would try port after port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
 
 
 class _Server(viser.ViserServer):
