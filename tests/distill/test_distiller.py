@@ -12,7 +12,7 @@ from neural_fields.architectures.mlp import Mlp
 from neural_fields.architectures.vm import Vm
 from neural_fields.architectures.voxels import Voxels
 from neural_fields.decoders import Head
-from neural_fields.distill import trainer
+from neural_fields.distill import setup, trainer
 from neural_fields.distill.options import DistillOptions
 from neural_fields.distill.start import Teacher, occupied_cells, start_student
 from neural_fields.distill.trainer import Distiller
@@ -86,13 +86,17 @@ def test_what_is_compared_when():
     assert report.stage == "points"
     assert "color_head.mlp.params" in changed
     assert not composited
-    report, _ = moved(run, 0.1667)
+    report, _ = moved(run, 0.3)
     assert report.stage == "pixels"
     assert len(composited) == 2  # of teacher and student
-    assert run.options.stage(1999 / 30000, features=True) == "features"
-    assert run.options.stage(2000 / 30000, features=True) == "points"
-    assert run.options.stage(4999 / 30000, features=True) == "points"
-    assert run.options.stage(5000 / 30000, features=True) == "pixels"
+
+
+def test_the_stages_end_as_published():
+    cameras = setup.scene_cameras({}, RadianceField(config(HASH), None))
+    _, options = setup.radiance_student(config(HASH), cameras, "vm", preset="paper")
+    stages = {1999: "features", 2000: "points", 4999: "points", 5000: "pixels"}
+    for step, stage in stages.items():
+        assert options.stage(step / 30000, features=True) == stage
 
 
 def test_without_shared_features_points_come_first():
@@ -103,7 +107,8 @@ def test_without_shared_features_points_come_first():
 
 
 def test_the_weight_of_features_halves_as_published():
-    options = DistillOptions()
+    cameras = setup.scene_cameras({}, RadianceField(config(HASH), None))
+    _, options = setup.radiance_student(config(HASH), cameras, "vm", preset="paper")
     for k in (1, 100, 1000, 2000):
         published = 0.002 * 0.995**k
         assert options.feature_weight(k / 30000) == pytest.approx(published, rel=k * 3e-5)
@@ -310,7 +315,8 @@ def test_each_level_of_active_learning_runs_alone(level, monkeypatch):
 
 
 def test_rays_come_again_though_a_run_is_short():
-    run = distiller(options=replace(SMALL, hard_rays=True, batch_samples=0))
+    options = replace(SMALL, hard_rays=True, batch_samples=0, points_until=5000 / 30000)
+    run = distiller(options=options)
     assert run.step(0.2).n_rays == run.step(0.21).n_rays == 256
     assert not run._hard_rays.is_full
     gathered = run._hard_rays.n_filled

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import io
+import json
 import re
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ import torch
 from PIL import Image
 
 import neural_fields as nf
+from neural_fields.data.mesh import load_mesh
+from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.orbits import resized
 from neural_fields.rendering.seen import to_bytes
 from neural_fields.viewer.server import Viewer
@@ -111,11 +115,7 @@ def test_shows_the_fields_pixels(page, viewer, folder):
 def test_moves_with_the_mouse(page, viewer, folder):
     before = photograph(page)
     start = camera_of_visitor(window_of(viewer)._client.camera)
-    page.mouse.move(200, 400)
-    page.mouse.down()
-    for step in range(8):
-        page.mouse.move(200 + 20 * step, 400 + 5 * step)
-    page.mouse.up()
+    drag(page, (200, 400), (340, 435))
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         now = camera_of_visitor(window_of(viewer)._client.camera)
@@ -162,6 +162,76 @@ def test_pictures_are_sheets(page, viewer, folder):
     assert window._left.shown.kind == "image"
     shot = photograph(page)
     assert shot[FREE].std() > 5
+
+
+def test_records_a_path_that_render_plays(page, viewer, tmp_path):
+    page.get_by_text("Camera path").click()
+    for first in (200, 320):
+        page.get_by_role("button", name="Keep this view").click()
+        drag(page, (first, 400), (first + 100, 430))
+    page.get_by_text("2 views are kept.").wait_for()
+    window_of(viewer)._path._seconds.value = 1.0
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save path.json").click()
+    data = json.loads(Path(download.value.path()).read_text())
+    path = Cameras.from_json(data)
+    assert data["fps"] == 30
+    assert len(path) == 30
+    assert (path.camera_to_world[0] - path.camera_to_world[-1]).abs().max() > 0.1
+    start = camera_of_visitor(window_of(viewer)._client.camera)
+    page.get_by_role("button", name="Play").click()
+    deadline = time.monotonic() + 30
+    goal = path.camera_to_world[-1][:3, 3]
+    while time.monotonic() < deadline:
+        now = camera_of_visitor(window_of(viewer)._client.camera).camera_to_world[0, :3, 3]
+        if float((now - goal).norm()) < 0.4:
+            break
+        time.sleep(0.1)
+    assert float((now - goal).norm()) < 0.4
+    assert float((start.camera_to_world[0, :3, 3] - goal).norm()) > 0.4  # it was elsewhere
+
+
+def test_saves_the_picture_and_the_surface(page, viewer, folder):
+    page.get_by_text("Save", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save picture").click()
+    camera = camera_of_visitor(window_of(viewer)._client.camera)
+    saved = torch.from_numpy(np.array(Image.open(download.value.path())))
+    assert torch.equal(saved, to_bytes(nf.render(nf.load(folder / "a.nf"), camera), "rgb"))
+    window_of(viewer)._saver._cells.value = 32
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save mesh").click()
+    assert download.value.suggested_filename == "a.ply"
+    mesh = folder / "saved.ply"
+    mesh.write_bytes(Path(download.value.path()).read_bytes())
+    assert len(load_mesh(mesh).faces) > 100
+
+
+def test_enters_a_photographs_camera(page, viewer):
+    page.get_by_text("Overlays").click()
+    page.get_by_text("Training cameras").click()
+    window = window_of(viewer)
+    deadline = time.monotonic() + 20
+    while not window._overlays._handles["cameras"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(window._overlays._handles["cameras"]) == 3
+    window._go_to_photograph(2)
+    wanted = window._left.shown.cameras.camera_to_world[2]
+    while time.monotonic() < deadline:
+        pose = camera_of_visitor(window._client.camera).camera_to_world[0]
+        if torch.allclose(pose, wanted, atol=0.02):
+            break
+        time.sleep(0.1)
+    torch.testing.assert_close(pose, wanted, rtol=0, atol=0.02)
+
+
+def drag(page, begin, end):
+    page.mouse.move(*begin)
+    page.mouse.down()
+    for step in range(1, 9):
+        page.mouse.move(*(a + (b - a) * step / 8 for a, b in zip(begin, end, strict=True)))
+    page.mouse.up()
+    time.sleep(1.5)  # until damping has ended
 
 
 def test_through_a_proxy_under_a_path(browser, viewer, folder):
