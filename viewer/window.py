@@ -126,7 +126,7 @@ class Window:
             self._on(self._slider, self._change_share)
         self._build_crop()
         self._build_overlays()
-        self._path = PathEditor(self._client, self._camera, self._go, self._on)
+        self._path = PathEditor(self._client, self._camera, self._guarded(self._go), self._on)
         self._saver = Saver(
             self._client, self._service, self._wish, lambda: self._left, self._on, self._notice
         )
@@ -219,16 +219,24 @@ class Window:
 
     def _compare(self, name: str) -> None:
         right = None if name == _NOTHING else self._opened(name)
-        if right is not None and self._left is not None:
-            ours, theirs = self._left.shown.kind, right.shown.kind
-            if ours != theirs:
-                self._beside.value = _NOTHING
-                raise InputError(f"{name}: is of kind {theirs}, and what is shown of kind {ours}.")
+        problem = None if right is None else self._unlike(right)
+        if problem is not None:
+            self._beside.value = _NOTHING
+            raise InputError(f"{name}: {problem}.")
         self._right = right
         if self._beside.value != name:
             self._beside.value = name
         self._describe()
         self._ask()
+
+    def _unlike(self, right: Opened) -> str | None:
+        """Why a field cannot be shown beside the first one, or None."""
+        ours, theirs = "" if self._left is None else self._left.shown.kind, right.shown.kind
+        if ours != theirs:
+            return f"is of kind {theirs}, and what is shown of kind {ours}"
+        if self._look.mode not in right.shown.modes:
+            return f"has no mode {self._look.mode}; choose another one first"
+        return None
 
     def _describe(self) -> None:
         both = self._right is not None
