@@ -20,6 +20,7 @@ OPTIONS = {
     "eval": "--data --split --json",
     "render": "--output --orbit --cameras --data --split --mode --size --fps --json",
     "report": "--data --output --split --views --orbit --json",
+    "view": "--port --host --data --origin",
     "info": "--json",
     "scenes list": "--json",
     "scenes make": "--output --n-train --n-test --size --seed --overwrite --json",

@@ -199,9 +199,13 @@ def test_saves_the_picture_and_the_surface(page, viewer, folder):
     saved = torch.from_numpy(np.array(Image.open(download.value.path())))
     assert torch.equal(saved, to_bytes(nf.render(nf.load(folder / "a.nf"), camera), "rgb"))
     window_of(viewer)._saver._cells.value = 32
+    page.get_by_role("button", name="Save mesh").click()
+    page.get_by_text("needs values that pass").wait_for()  # a fog has no surface
+    page.get_by_role("button", name="Show shape.nf").click()
+    at_rest(page)
     with page.expect_download() as download:
         page.get_by_role("button", name="Save mesh").click()
-    assert download.value.suggested_filename == "a.ply"
+    assert download.value.suggested_filename == "shape.ply"
     mesh = folder / "saved.ply"
     mesh.write_bytes(Path(download.value.path()).read_bytes())
     assert len(load_mesh(mesh).faces) > 100

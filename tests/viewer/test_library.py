@@ -15,7 +15,7 @@ from neural_fields.viewer.library import Entry, Library
 
 def test_lists_what_lies_below_with_its_facts(folder):
     entries = {entry.name: entry for entry in Library([folder]).entries()}
-    assert [*entries] == ["a.nf", "b.nf", "broken.nf", "deep/picture.nf"]
+    assert [*entries] == ["a.nf", "b.nf", "broken.nf", "deep/picture.nf", "shape.nf"]
     a = entries["a.nf"]
     assert (a.kind, a.architecture, a.psnr) == ("radiance", "hash", (31.25, "training data"))
     assert a.n_bytes == (folder / "a.nf").stat().st_size
