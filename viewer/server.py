@@ -7,6 +7,7 @@ import io
 import logging
 import socket
 import threading
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from neural_fields.viewer.service import RenderService
 from neural_fields.viewer.window import Window
 
 _LOG = logging.getLogger(__name__)
+# Whoever leaves while a picture of theirs is on its way is no reason for a line.
+warnings.filterwarnings("ignore", message=r"Queued a \w+ on a closed connection")
 PORT = 7007
 _LOOK_AGAIN_S, _LOOK_AT_RUN_S = 3.0, 0.5  # between looks at folders, and at a run
 
