@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from html import escape
 
-from PIL import Image
-from torch import Tensor
-
 from neural_fields.viewer.library import Entry
+from neural_fields.viewer.report_figures import png_uri
 
 _KINDS = {"radiance": "radiance field", "sdf": "signed distance field", "image": "image field"}
 
@@ -19,7 +15,7 @@ def card(entry: Entry, place: str = "") -> str:
     picture = ""
     if entry.thumbnail is not None:
         picture = (
-            f'<img alt="" src="{_address(entry.thumbnail)}" '
+            f'<img alt="" src="{png_uri(entry.thumbnail / 255)}" '
             'style="width:64px;height:64px;object-fit:contain;flex:none;border-radius:4px">'
         )
     lines = [entry.problem] if entry.problem else facts(entry)
@@ -46,9 +42,3 @@ def facts(entry: Entry) -> list[str]:
     if entry.psnr is not None:
         lines.append(f"{entry.psnr[0]:.2f} dB against {entry.psnr[1]}")
     return [*lines, f"{entry.n_bytes / 1e6:.1f} MB"]
-
-
-def _address(picture: Tensor) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(picture.numpy()).save(stream, "PNG")
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -12,16 +12,25 @@ PAGE = 6  # entries at a time
 
 
 class Gallery:
-    """Cards with a button each; `on_choice` is called with the name of an entry."""
+    """Cards with a button each.
 
-    def __init__(self, gui: Any, on_choice: Callable[[str], None]) -> None:
-        self._gui, self._on_choice = gui, on_choice
+    `on_choice` is called with the name of an entry; `on` binds a handle to a call whose errors
+    become notices.
+    """
+
+    def __init__(
+        self,
+        gui: Any,
+        on_choice: Callable[[str], None],
+        on: Callable[[Any, Callable[[], None]], None],
+    ) -> None:
+        self._gui, self._on_choice, self._on = gui, on_choice, on
         self._entries: Sequence[Entry] = ()
         self._page = 0
         self._handles: list[Any] = []
         self._container = gui.add_folder("Here", expand_by_default=True)
         self._pager = gui.add_button_group("Page", ("previous", "next"), visible=False)
-        self._pager.on_click(lambda _: self._turn(1 if self._pager.value == "next" else -1))
+        on(self._pager, lambda: self._turn(1 if self._pager.value == "next" else -1))
 
     def show(self, entries: Sequence[Entry]) -> None:
         """Draw the list anew where it changed."""
@@ -52,7 +61,7 @@ class Gallery:
 
     def _button(self, name: str) -> Any:
         button = self._gui.add_button(f"Show {name}")
-        button.on_click(lambda _: self._on_choice(name))
+        self._on(button, lambda: self._on_choice(name))
         return button
 
 

@@ -99,7 +99,7 @@ class Library:
             self._known = {entry.path: entry for entry in found.values()}
             return [found[name] for name in sorted(found)]
 
-    def find(self, name: str) -> Entry:
+    def _find(self, name: str) -> Entry:
         """The entry of a name; raises InputError where none has it, whatever else lies there."""
         for entry in self.entries():
             if entry.name == name:
@@ -112,7 +112,7 @@ class Library:
         Raises:
             InputError: there is no such name, or the file is damaged.
         """
-        entry = self.find(name)
+        entry = self._find(name)
         with self._opening:
             opened = self._opened.get(entry.path)
             if opened is None or opened.entry.stamp != entry.stamp:

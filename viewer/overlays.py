@@ -30,11 +30,6 @@ class Overlays:
         self._scene, self._on_camera = client.scene, on_camera
         self._handles: dict[str, list[Any]] = {"cameras": [], "cells": []}
 
-    def clear(self) -> None:
-        """Draw nothing."""
-        for name in self._handles:
-            self._remove(name)
-
     def show_cameras(self, shown: ShownSolid | None) -> None:
         """A frustum per training camera; None: none."""
         self._remove("cameras")

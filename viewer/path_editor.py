@@ -36,7 +36,7 @@ class PathEditor:
     ) -> None:
         self._client, self._here, self._go = client, here, go
         self._keys: list[Cameras] = []
-        self._playing = threading.Event()
+        self._playing: threading.Event | None = None  # set to end the preview
         gui = client.gui
         with gui.add_folder("Camera path", expand_by_default=False):
             self._said = gui.add_markdown("No view is kept yet.")
@@ -49,7 +49,9 @@ class PathEditor:
 
     def close(self) -> None:
         """End a preview."""
-        self._playing.clear()
+        if self._playing is not None:
+            self._playing.set()
+        self._playing = None
 
     def path(self) -> Cameras:
         """The cameras of the path; raises InputError where fewer than two views are kept."""
@@ -84,19 +86,16 @@ class PathEditor:
 
     def _play(self) -> None:
         """Start a preview, or end the one that runs."""
-        if self._playing.is_set():
-            self._playing.clear()
+        if self._playing is not None and not self._playing.is_set():
+            self.close()
             return
-        path = self.path()
-        self._playing.set()
-        threading.Thread(target=self._run, args=(path,), name="nf-preview", daemon=True).start()
+        path, self._playing = self.path(), threading.Event()
+        arguments = (path, self._playing)
+        threading.Thread(target=self._run, args=arguments, name="nf-preview", daemon=True).start()
 
-    def _run(self, path: Cameras) -> None:
-        started = time.monotonic()
-        while self._playing.is_set():
-            index = int((time.monotonic() - started) * FPS)
-            if index >= len(path):
-                break
+    def _run(self, path: Cameras, ended: threading.Event) -> None:
+        started, index = time.monotonic(), 0
+        while index < len(path) and not ended.wait(_PREVIEW_S):
             self._go(path[index])
-            time.sleep(_PREVIEW_S)
-        self._playing.clear()
+            index = int((time.monotonic() - started) * FPS)
+        ended.set()

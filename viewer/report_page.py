@@ -97,7 +97,9 @@ JSON in the element <code>#scores</code>.</footer>
 
 
 def _lead(report: Report) -> str:
-    architecture = escape(str(report.content.config.get("architecture", "?")))
+    sizes = report.content.config.get("architecture")
+    name = sizes.get("name", "?") if isinstance(sizes, dict) else "?"
+    architecture = escape(str(name))
     n, split = report.scores["n_views"], report.scores["protocol"]["eval_split"]
     unseen = " that it has not seen in training" if split != "train" else ""
     return f"A radiance field ({architecture}) scored on {n} {split} views{unseen}."

@@ -20,6 +20,7 @@ from neural_fields.viewer.service import Picture, RenderService, Wish
 
 _LOG = logging.getLogger(__name__)
 _FORMATS = ("ply", "glb", "obj", "stl")
+_MOST_BYTES = 1 << 30  # that one window may save: what it does not fetch stays in memory
 _EXPORTING = threading.Lock()  # one mesh at a time, for all visitors
 
 
@@ -41,6 +42,7 @@ class Saver:
     ) -> None:
         self._client, self._service, self._notice = client, service, notice
         self._wish, self._opened = wish, opened
+        self._n_bytes = 0
         gui = client.gui
         with gui.add_folder("Save", expand_by_default=False):
             on(gui.add_button("Save picture"), self._save_picture)
@@ -112,4 +114,7 @@ class Saver:
         self._progress.value = 100.0 * done / max(total, 1)
 
     def _send(self, name: str, content: bytes) -> None:
+        self._n_bytes += len(content)
+        if self._n_bytes > _MOST_BYTES:
+            return self._notice("This window has saved a gigabyte; open another one for more.")
         self._client.send_file_download(name, content, save_immediately=True)

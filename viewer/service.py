@@ -216,8 +216,8 @@ def _stretched(camera: Cameras, width: int, height: int) -> Cameras:
 
 def _kind_of_work(state: State) -> Hashable:
     """What costs about the same per pixel."""
-    beside = None if state.beside is None else state.beside.work
-    return state.shown.work, beside, state.look.mode
+    fields = [shown.field for shown in (state.shown, state.beside) if shown is not None]
+    return state.look.mode, *((field.kind, field.architecture, field.n_params) for field in fields)
 
 
 def _failed(wish: Wish, error: Exception) -> None:

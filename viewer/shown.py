@@ -77,11 +77,6 @@ class Shown(Protocol):
         ...
 
     @property
-    def work(self) -> str:
-        """The same of all that cost about as much per pixel."""
-        ...
-
-    @property
     def modes(self) -> tuple[str, ...]:
         """What a `Look` may ask for; the first is the usual one."""
         ...
@@ -132,11 +127,6 @@ class ShownSolid:
         return self._field
 
     @property
-    def work(self) -> str:
-        """Kind and architecture."""
-        return f"{self.kind} {self._field.architecture} {self._field.n_params}"
-
-    @property
     def box(self) -> Box:
         """The field's."""
         return self._field.config.box
@@ -177,11 +167,6 @@ class ShownPicture:
     def field(self) -> ImageField:
         """What is shown."""
         return self._field
-
-    @property
-    def work(self) -> str:
-        """Kind and architecture."""
-        return f"{self.kind} {self._field.architecture} {self._field.n_params}"
 
     @property
     def box(self) -> Box:

@@ -72,6 +72,9 @@ class Window:
 
     def refresh(self) -> None:
         """Show what there is now, and fields whose files changed as they are now."""
+        self._guarded(self._refresh)()
+
+    def _refresh(self) -> None:
         entries = self._entries()
         self._say_run()
         self._gallery.show(entries)
@@ -106,7 +109,7 @@ class Window:
         if self._run is not None:
             self._build_run(self._run)
         with gui.add_folder("Fields"):
-            self._gallery = Gallery(gui, self._guarded(self._open))
+            self._gallery = Gallery(gui, self._open, self._on)
         with gui.add_folder("View"):
             self._mode = gui.add_dropdown("Mode", ("rgb",), hint="What is shown of the field")
             self._on(self._mode, self._change_mode)
@@ -165,7 +168,7 @@ class Window:
     def _on(self, handle: Any, call: Callable[[], None]) -> None:
         """Call when a visitor changes something; errors become notices."""
         guarded = self._guarded(call)
-        if isinstance(handle, viser.GuiButtonHandle):
+        if isinstance(handle, viser.GuiButtonHandle | viser.GuiButtonGroupHandle):
             handle.on_click(lambda _: guarded())
         else:
             handle.on_update(lambda _: guarded())

@@ -114,18 +114,13 @@ def fit_nerf(
     _check_background(chosen.get("background"))
     view = _View("radiance", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
-        run = fit.nerf(
-            data,
-            output,
-            resume=resume,
-            save_every=save_every,
-            on_choice=view.choice,
-            **watch.calls,
-            **chosen,
-        )
-        code = view.finish(run, data)
-        watch.stay(run)
-    return code
+        shared: dict[str, Any] = {
+            "resume": resume,
+            "save_every": save_every,
+            "on_choice": view.choice,
+        }
+        run = fit.nerf(data, output, **shared, **watch.calls, **chosen)
+        return view.finish(run, data, watch)
 
 
 def fit_image(
@@ -198,18 +193,13 @@ def fit_image(
     chosen = _merged(config, flags, _KEYS)
     view = _View("image", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_image, view.progress, json) as watch:
-        run = fit.image(
-            data,
-            output,
-            resume=resume,
-            save_every=save_every,
-            on_choice=view.choice,
-            **watch.calls,
-            **chosen,
-        )
-        code = view.finish(run, data)
-        watch.stay(run)
-    return code
+        shared: dict[str, Any] = {
+            "resume": resume,
+            "save_every": save_every,
+            "on_choice": view.choice,
+        }
+        run = fit.image(data, output, **shared, **watch.calls, **chosen)
+        return view.finish(run, data, watch)
 
 
 def fit_sdf(
@@ -280,19 +270,13 @@ def fit_sdf(
     chosen = _merged(config, flags, _SDF_KEYS)
     view = _View("sdf", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_sdf, view.progress, json) as watch:
-        run = fit.sdf(
-            data,
-            output,
-            resume=resume,
-            save_every=save_every,
-            on_load=view.load_sdf,
-            on_choice=view.choice,
-            **watch.calls,
-            **chosen,
-        )
-        code = view.finish(run, data)
-        watch.stay(run)
-    return code
+        shared: dict[str, Any] = {
+            "resume": resume,
+            "save_every": save_every,
+            "on_choice": view.choice,
+        }
+        run = fit.sdf(data, output, on_load=view.load_sdf, **shared, **watch.calls, **chosen)
+        return view.finish(run, data, watch)
 
 
 def _merged(
@@ -404,8 +388,8 @@ class _View:
             say(f"training takes about {minutes:.1f} min", self._json)
         self._bar.update(done, note)
 
-    def finish(self, run: Run, data: Path) -> int:
-        """Say what was written and how to look at it; the exit code."""
+    def finish(self, run: Run, data: Path, watch: Watch) -> int:
+        """Say what was written and how to look at it; stay while it is watched; the exit code."""
         if self._bar is not None:
             self._bar.close()
         summary = run.summary
@@ -427,4 +411,5 @@ class _View:
             say(f"score it:    nf eval {run.output} --data {data}", self._json)
             say(f"look at it:  nf {look.format(run.output)}", self._json)
         emit_json(self._json, summary)
+        watch.stay(run)
         return 130 if run.interrupted else 0

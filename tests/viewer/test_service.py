@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ TIMEOUT = 20.0
 class Thing(str):
     """Something to look at; all of them cost as much."""
 
-    work = "any"
+    field = SimpleNamespace(kind="any", architecture="any", n_params=0)
 
 
 class Slow:
