@@ -114,12 +114,8 @@ def fit_nerf(
     _check_background(chosen.get("background"))
     view = _View("radiance", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
-        shared: dict[str, Any] = {
-            "resume": resume,
-            "save_every": save_every,
-            "on_choice": view.choice,
-        }
-        run = fit.nerf(data, output, **shared, **watch.calls, **chosen)
+        calls = {**watch.calls, "on_choice": view.choice, **chosen}
+        run = fit.nerf(data, output, resume=resume, save_every=save_every, **calls)
         return view.finish(run, data, watch)
 
 
@@ -193,12 +189,8 @@ def fit_image(
     chosen = _merged(config, flags, _KEYS)
     view = _View("image", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_image, view.progress, json) as watch:
-        shared: dict[str, Any] = {
-            "resume": resume,
-            "save_every": save_every,
-            "on_choice": view.choice,
-        }
-        run = fit.image(data, output, **shared, **watch.calls, **chosen)
+        calls = {**watch.calls, "on_choice": view.choice, **chosen}
+        run = fit.image(data, output, resume=resume, save_every=save_every, **calls)
         return view.finish(run, data, watch)
 
 
@@ -270,12 +262,10 @@ def fit_sdf(
     chosen = _merged(config, flags, _SDF_KEYS)
     view = _View("sdf", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_sdf, view.progress, json) as watch:
-        shared: dict[str, Any] = {
-            "resume": resume,
-            "save_every": save_every,
-            "on_choice": view.choice,
-        }
-        run = fit.sdf(data, output, on_load=view.load_sdf, **shared, **watch.calls, **chosen)
+        calls = {**watch.calls, "on_choice": view.choice, **chosen}
+        run = fit.sdf(
+            data, output, resume=resume, save_every=save_every, on_load=view.load_sdf, **calls
+        )
         return view.finish(run, data, watch)
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import viser
 import websockets
+from viewed import camera_message
 from websockets.asyncio.client import connect
 
 from neural_fields.viewer import guard
@@ -29,22 +30,6 @@ def address(viewer):
     return viewer.url.replace("http", "ws")
 
 
-def camera(width=80, height=60, **changes):
-    message = {
-        "type": "ViewerCameraMessage",
-        "wxyz": [1.0, 0.0, 0.0, 0.0],
-        "position": [0.0, 0.0, -4.0],
-        "fov": 0.8,
-        "near": 0.01,
-        "far": 100.0,
-        "image_height": height,
-        "image_width": width,
-        "look_at": [0.0, 0.0, 0.0],
-        "up_direction": [0.0, 0.0, 1.0],
-    }
-    return msgspec.msgpack.encode({**message, **changes})
-
-
 def run(coroutine):
     return asyncio.run(asyncio.wait_for(coroutine, TIMEOUT))
 
@@ -60,7 +45,7 @@ async def pictures(socket, n=1):
 def test_a_program_is_served(viewer):
     async def go():
         async with connect(address(viewer), subprotocols=[PROTOCOL], max_size=None) as socket:
-            await socket.send(camera())
+            await socket.send(camera_message())
             return await pictures(socket)
 
     assert run(go())
@@ -81,7 +66,7 @@ def test_pages_of_other_sites_are_refused(viewer, origin, allowed):
     async def go():
         url = address(viewer)
         async with connect(url, subprotocols=[PROTOCOL], origin=origin, max_size=None) as socket:
-            await socket.send(camera())
+            await socket.send(camera_message())
             return await pictures(socket)
 
     if allowed:
@@ -117,11 +102,11 @@ HOSTILE = [
     msgspec.msgpack.encode({"type": "RunJavascriptMessage", "source": "alert(1)"}),
     msgspec.msgpack.encode({"type": ["ViewerCameraMessage"]}),
     msgspec.msgpack.encode([[[[[]]]]]),
-    camera(width=10**9, height=10**9),
-    camera(width=-5),
-    camera(fov=float("nan")),
-    camera(position=[1e300, 0.0, float("inf")]),
-    camera(wxyz=[0.0, 0.0, 0.0, 0.0]),
+    camera_message(width=10**9, height=10**9),
+    camera_message(width=-5),
+    camera_message(fov=float("nan")),
+    camera_message(position=[1e300, 0.0, float("inf")]),
+    camera_message(wxyz=[0.0, 0.0, 0.0, 0.0]),
 ]
 
 
@@ -129,7 +114,7 @@ HOSTILE = [
 def test_hostile_messages_leave_the_server_as_it_was(viewer, message):
     async def go():
         async with connect(address(viewer), subprotocols=[PROTOCOL], max_size=None) as socket:
-            await socket.send(camera())
+            await socket.send(camera_message())
             with contextlib.suppress(websockets.exceptions.ConnectionClosed):
                 await socket.send(message)
                 await asyncio.sleep(0.05)
@@ -152,7 +137,7 @@ def test_large_and_fast_messages_end_the_connection(viewer):
                 await socket.recv()
 
     assert run(send([b"x" * (guard.MOST_BYTES + 1)])) == 1009
-    assert run(send([camera()] * 2000)) == 1008
+    assert run(send([camera_message()] * 2000)) == 1008
 
 
 def test_there_is_room_for_so_many(folder, monkeypatch):
@@ -178,7 +163,7 @@ def test_there_is_room_for_so_many(folder, monkeypatch):
 def test_visitors_who_come_and_go_leave_nothing(viewer):
     async def visit(index):
         async with connect(address(viewer), subprotocols=[PROTOCOL], max_size=None) as socket:
-            await socket.send(camera(width=200 + index, height=200))
+            await socket.send(camera_message(width=200 + index, height=200))
             await pictures(socket)
             if index % 2:
                 socket.transport.abort()  # killed, in the middle of a picture

@@ -6,10 +6,10 @@ import threading
 import time
 from pathlib import Path
 
-import msgspec
 import pytest
 import torch
 import viser
+from viewed import camera_message
 from websockets.asyncio.client import connect
 
 import neural_fields as nf
@@ -92,19 +92,8 @@ class Visitor(threading.Thread):
 
     async def _move(self, socket):
         for step in range(10**6):
-            message = {
-                "type": "ViewerCameraMessage",
-                "wxyz": [1.0, 0.0, 0.0, 0.0],
-                "position": [0.0, 0.0, -4.0 - 0.01 * (step % 7)],
-                "fov": 0.8,
-                "near": 0.01,
-                "far": 100.0,
-                "image_height": 90,
-                "image_width": 120,
-                "look_at": [0.0, 0.0, 0.0],
-                "up_direction": [0.0, 1.0, 0.0],
-            }
-            await socket.send(msgspec.msgpack.encode(message))
+            position = [0.0, 0.0, -4.0 - 0.01 * (step % 7)]
+            await socket.send(camera_message(120, 90, position=position))
             await asyncio.sleep(0.02)
 
 

@@ -1,5 +1,6 @@
 """Small fields to look at."""
 
+import msgspec
 import torch
 
 from neural_fields.architectures.hash import Hash
@@ -21,3 +22,20 @@ def scene(seed=0):
 
 def cameras(size=40):
     return Cameras.orbit((0, 0, 0), 4, 20, 3, width=size, height=size)
+
+
+def camera_message(width=80, height=60, **changes):
+    """A camera in front of the scene, as viser's client sends it."""
+    message = {
+        "type": "ViewerCameraMessage",
+        "wxyz": [1.0, 0.0, 0.0, 0.0],
+        "position": [0.0, 0.0, -4.0],
+        "fov": 0.8,
+        "near": 0.01,
+        "far": 100.0,
+        "image_height": height,
+        "image_width": width,
+        "look_at": [0.0, 0.0, 0.0],
+        "up_direction": [0.0, 1.0, 0.0],
+    }
+    return msgspec.msgpack.encode({**message, **changes})
