@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,9 @@ def load_frames(path: str | os.PathLike[str], n: int) -> list[Picture]:
     imageio = library("imageio.v2", "video")
     try:
         count, _ = ffmpeg.count_frames_and_secs(str(path))  # also whether it is a video at all
-        with imageio.get_reader(path, format="FFMPEG") as reader:
+        # imageio-ffmpeg leaves the pipes of an FFmpeg that has ended to the garbage collector.
+        with warnings.catch_warnings(), imageio.get_reader(path, format="FFMPEG") as reader:
+            warnings.simplefilter("ignore", ResourceWarning)
             wanted = sorted({k * count // n for k in range(n)})
             frames = [np.asarray(reader.get_data(index)) for index in wanted]
     except (OSError, ValueError, RuntimeError, IndexError, StopIteration) as error:
