@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neural_fields.scenes.catalog import SceneInfo, describe, names, public_names
+from neural_fields.scenes.catalog import SceneInfo, describe, moves, names, public_names
 
 if TYPE_CHECKING:
     from neural_fields.scenes.model import Array
     from neural_fields.scenes.render import View
 
-__all__ = ["SceneInfo", "describe", "make", "names", "public_names", "render_view"]
+__all__ = ["SceneInfo", "describe", "make", "moves", "names", "public_names", "render_view"]
 
 
 def make(
@@ -30,7 +30,8 @@ def make(
 ) -> Path:
     """Renders a procedural scene to a data set in Blender's layout.
 
-    The set appears under ``out`` only when it is complete. The same arguments give the same bytes.
+    Of a scene that moves, every view is of another moment: ``time`` in [0, 1] per frame, train
+    views from 0 to 1 and test views between them. The set appears under ``out`` only when it is complete. The same arguments give the same bytes.
 
     Args:
         name: One of ``names()``.
@@ -70,7 +71,14 @@ def make(
     )
 
 
-def render_view(name: str, camera_to_world: Array, focal: float, width: int, height: int) -> View:
+def render_view(
+    name: str,
+    camera_to_world: Array,
+    focal: float,
+    width: int,
+    height: int,
+    time: float | None = None,
+) -> View:
     """Renders one view of a procedural scene.
 
     Args:
@@ -79,6 +87,7 @@ def render_view(name: str, camera_to_world: Array, focal: float, width: int, hei
         focal: Focal length in pixels.
         width: Pixels.
         height: Pixels.
+        time: In [0, 1], of a scene that moves; None: its first moment.
 
     Returns:
         Premultiplied sRGB ``rgba`` [h, w, 4], ``depth`` [h, w], ``normal`` [h, w, 3] and part
@@ -86,4 +95,4 @@ def render_view(name: str, camera_to_world: Array, focal: float, width: int, hei
     """
     from neural_fields.scenes import dataset
 
-    return dataset.render_view(name, camera_to_world, focal, width, height)
+    return dataset.render_view(name, camera_to_world, focal, width, height, time)

@@ -7,6 +7,7 @@ import pkgutil
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from neural_fields.errors import InputError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 DEFAULT = "locomotive"
 _PREFIX = "scene_"
 _BLENDER = "Blender: transforms_{train,val,test}.json, RGBA pictures"
+_TIMED = _BLENDER + ", a time per frame"
 _COLMAP = "COLMAP: images/, sparse/0/"
 
 
@@ -80,7 +82,7 @@ _PUBLIC = (
         "eight moving synthetic objects, one camera per time",
         "https://www.albertpumarola.com/research/D-NeRF/index.html",
         "not stated",
-        _BLENDER + ", a time per frame",
+        _TIMED,
     ),
     SceneInfo(
         "fox",
@@ -138,16 +140,36 @@ def describe(name: str) -> SceneInfo:
             return info
     if name not in names():
         raise _unknown(name, [*names(), *public_names()])
-    summary: str = import_module(f"neural_fields.scenes.{_PREFIX}{name}").SUMMARY
-    return SceneInfo(name, "procedural", summary, "", "Apache-2.0, as this package", _BLENDER)
+    summary: str = _module(name).SUMMARY
+    layout = _TIMED if moves(name) else _BLENDER
+    return SceneInfo(name, "procedural", summary, "", "Apache-2.0, as this package", layout)
 
 
-def build(name: str) -> Scene:
-    """The procedural scene of that name.
+def moves(name: str) -> bool:
+    """Whether that procedural scene has a time axis.
+
+    Raises:
+        InputError: There is none, or the name is that of a public set.
+
+    Example:
+        >>> [name for name in names() if moves(name)]
+        ['clockwork']
+    """
+    return hasattr(_module(name), "build_at")
+
+
+def build(name: str, time: float = 0.0) -> Scene:
+    """The procedural scene of that name, at a time in [0, 1] where it moves.
 
     Raises:
         InputError: There is none, or the name is that of a public set.
     """
+    module = _module(name)
+    scene: Scene = module.build_at(time) if moves(name) else module.build()
+    return scene
+
+
+def _module(name: str) -> ModuleType:
     if name in public_names():
         info = describe(name)
         raise InputError(
@@ -155,8 +177,7 @@ def build(name: str) -> Scene:
         )
     if name not in names():
         raise _unknown(name, names())
-    scene: Scene = import_module(f"neural_fields.scenes.{_PREFIX}{name}").build()
-    return scene
+    return import_module(f"neural_fields.scenes.{_PREFIX}{name}")
 
 
 def _unknown(name: str, valid: list[str]) -> InputError:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,12 +20,13 @@ from torch import Tensor
 
 from neural_fields.errors import InputError
 from neural_fields.scenes.cameras import ANGLE_X, focal_length, poses
-from neural_fields.scenes.catalog import build
+from neural_fields.scenes.catalog import build, moves
 from neural_fields.scenes.model import Array
 from neural_fields.scenes.render import Renderer, View
 
 VERSION = 1  # of what a name and a seed render to; a set of another version is not reused
 _BATCH_PIXELS = 700_000
+_MOMENT_CELLS = 64  # of the grid of one moment, which serves a view
 
 
 def make_dataset(
@@ -60,26 +62,45 @@ def make_dataset(
         raise _unwritable(out, error) from None
     if occupied and not overwrite:
         raise InputError(f"{out}: exists already; name another folder, or allow overwriting it.")
-    with _one_thread():
-        renderer = _renderer(name)
+    if not moves(name):
+        with _one_thread():
+            _renderer(name, None)  # before the first views, which share it
     with _renamed_when_complete(out.absolute()) as folder:
-        cameras = {split: poses(n, seed, test=split == "test") for split, n in _splits(record)}
-        _render(renderer, cameras, folder, size, depth, progress)
-        for split, matrices in cameras.items():
-            _write_json(folder / f"transforms_{split}.json", _transforms(split, matrices))
+        shots = {split: _shots(name, n, seed, split) for split, n in _splits(record)}
+        _render(name, shots, folder, size, depth, progress)
+        for split, some in shots.items():
+            _write_json(folder / f"transforms_{split}.json", _transforms(split, some))
         _write_json(folder / "scene.json", record)
     return out
 
 
-def render_view(name: str, camera_to_world: Array, focal: float, width: int, height: int) -> View:
+def render_view(
+    name: str, camera_to_world: Array, focal: float, width: int, height: int, time: float | None
+) -> View:
     """Does what ``neural_fields.scenes.render_view`` documents."""
     with _one_thread():
-        return _renderer(name).view(camera_to_world, focal, width, height)
+        return _renderer(name, time).view(camera_to_world, focal, width, height)
 
 
 @lru_cache(maxsize=1)
-def _renderer(name: str) -> Renderer:
-    return Renderer(build(name))
+def _renderer(name: str, time: float | None) -> Renderer:
+    return Renderer(build(name)) if time is None else Renderer(build(name, time), _MOMENT_CELLS)
+
+
+class _Shot(NamedTuple):
+    """A pose [4, 4], and the time in [0, 1] where the scene moves."""
+
+    pose: Array
+    time: float | None
+
+
+def _shots(name: str, n: int, seed: int, split: str) -> list[_Shot]:
+    """Train views from the first moment to the last one, test views at moments between."""
+    test = split == "test"
+    offset, last = (0.5, n) if test else (0.0, max(1, n - 1))
+    timed = moves(name)
+    matrices = poses(n, seed, test=test)
+    return [_Shot(m, (k + offset) / last if timed else None) for k, m in enumerate(matrices)]
 
 
 def _splits(record: dict[str, object]) -> list[tuple[str, int]]:
@@ -98,8 +119,8 @@ def _check(n_train: int, n_test: int, size: int, seed: int) -> None:
 
 
 def _render(
-    renderer: Renderer,
-    cameras: dict[str, Array],
+    name: str,
+    shots: dict[str, list[_Shot]],
     folder: Path,
     size: int,
     depth: bool,
@@ -111,20 +132,20 @@ def _render(
     """
     per_batch = max(1, _BATCH_PIXELS // (size * size))
     jobs = []
-    for split, matrices in cameras.items():
+    for split, some in shots.items():
         (folder / split).mkdir()
-        starts = range(0, len(matrices), per_batch)
-        jobs += [(split, start, matrices[start : start + per_batch]) for start in starts]
-    focal, total, done = focal_length(size), sum(len(job[2]) for job in jobs), 0
+        starts = range(0, len(some), per_batch)
+        jobs += [(split, start, some[start : start + per_batch]) for start in starts]
+    total, done = sum(len(some) for some in shots.values()), 0
 
-    def work(split: str, start: int, matrices: Array) -> int:
-        for i, view in enumerate(renderer.views(list(matrices), focal, size, size), start):
+    def work(split: str, start: int, some: list[_Shot]) -> int:
+        for i, view in enumerate(_views(name, some, size), start):
             stem = folder / split / f"r_{i}"
             Image.fromarray(to_png(view.rgba)).save(f"{stem}.png")
             if depth and split == "test":
                 path, depth_map, normal = f"{stem}_geometry.npz", view.depth, view.normal
                 np.savez_compressed(path, depth=depth_map.numpy(), normal=normal.numpy())
-        return len(matrices)
+        return len(some)
 
     workers = max(1, min(torch.get_num_threads(), len(jobs)))
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -139,6 +160,18 @@ def _render(
             raise
 
 
+def _views(name: str, shots: list[_Shot], size: int) -> Iterator[View]:
+    """Views of a scene that rests, all at once; of one that moves, one by one."""
+    focal = focal_length(size)
+    if shots[0].time is None:
+        poses_of = [shot.pose for shot in shots]
+        yield from _renderer(name, None).views(poses_of, focal, size, size)
+        return
+    for shot in shots:
+        moment = Renderer(build(name, shot.time or 0.0), _MOMENT_CELLS)
+        yield moment.view(shot.pose, focal, size, size)
+
+
 def to_png(rgba: Tensor) -> np.typing.NDArray[np.uint8]:
     """8-bit straight-alpha picture [h, w, 4] of a premultiplied one [h, w, 4] in [0, 1]."""
     alpha = rgba[..., 3:]
@@ -147,10 +180,11 @@ def to_png(rgba: Tensor) -> np.typing.NDArray[np.uint8]:
     return (straight * 255.0 + 0.5).to(torch.uint8).numpy()
 
 
-def _transforms(split: str, matrices: Array) -> dict[str, object]:
+def _transforms(split: str, shots: list[_Shot]) -> dict[str, object]:
     frames = [
-        {"file_path": f"./{split}/r_{i}", "transform_matrix": matrix.tolist()}
-        for i, matrix in enumerate(matrices)
+        {"file_path": f"./{split}/r_{i}", "transform_matrix": shot.pose.tolist()}
+        | ({} if shot.time is None else {"time": shot.time})
+        for i, shot in enumerate(shots)
     ]
     return {"camera_angle_x": ANGLE_X, "frames": frames}
 

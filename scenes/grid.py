@@ -17,8 +17,8 @@ from torch import Tensor
 from neural_fields.scenes.model import Scene, local_distance, to_local
 
 _BASE = 8  # cells per side where the descent starts
-_DENSE = 64  # cells per side of the smooth distance field
-_FINE = 256  # cells per side where the descent ends
+_DENSE = 64  # most cells per side of the smooth distance field
+FINE = 256  # cells per side where the descent ends by default
 _CHUNK = 1 << 19
 
 
@@ -34,6 +34,7 @@ class Grid:
         starts: [n_near + 1] where each near cell's candidates begin.
         candidates: Part numbers.
         smooth: [1, 1, m, m, m] distances at the centres of a coarser grid, (z, y, x) order.
+        n: Cells per side.
     """
 
     table: Tensor
@@ -43,11 +44,7 @@ class Grid:
     starts: Tensor
     candidates: Tensor
     smooth: Tensor
-
-    @property
-    def n(self) -> int:
-        """Cells per side."""
-        return _FINE
+    n: int
 
     def lookup(self, points: Tensor) -> Tensor:
         """Entries of ``cells`` [n] for points [3, n]; points outside take the nearest cell."""
@@ -89,8 +86,12 @@ class Grid:
         ).reshape(-1)
 
 
-def build_grid(scene: Scene) -> Grid:
-    """Descends from 8^3 cells to the finest, keeping each cell's candidate parts."""
+def build_grid(scene: Scene, n_cells: int = FINE) -> Grid:
+    """Descends from 8^3 cells to the finest, keeping each cell's candidate parts.
+
+    ``n_cells`` per side, a power of two from 16: fewer are sooner built and slower to trace.
+    """
+    dense = min(_DENSE, n_cells)
     table = scene.table()
     lows, highs = scene.bounds()
     side = float((highs - lows).max()) * 1.02 + 0.02
@@ -121,13 +122,13 @@ def build_grid(scene: Scene) -> Grid:
         cells = cells.repeat_interleave(n // cells.shape[2], 2)
         flat = cells.reshape(-1)
         flat[where] = nearest - half_diagonal
-        if n == _DENSE:
+        if n == dense:
             smooth = nearest[torch.argsort(where)].reshape(1, 1, n, n, n)
         # Away from surfaces a jump of half a diagonal is good enough; the smooth field needs all.
-        limit = 1.2 if n == _FINE else 2.0
-        refine = nearest < limit * half_diagonal if n >= _DENSE else torch.ones_like(nearest) > 0
+        limit = 1.2 if n == n_cells else 2.0
+        refine = nearest < limit * half_diagonal if n >= dense else torch.ones_like(nearest) > 0
         where, owner, part = _restrict(where, owner, part, refine)
-        if n == _FINE:
+        if n == n_cells:
             break
         where, owner, part = _split(where, owner, part, n)
         n *= 2
@@ -136,7 +137,7 @@ def build_grid(scene: Scene) -> Grid:
     starts[1:] = torch.bincount(owner, minlength=len(where)).cumsum(0)
     order = torch.argsort(owner, stable=True)
     place3 = (float(low[0]), float(low[1]), float(low[2]))
-    return Grid(table, place3, side, flat, starts, part[order], smooth)
+    return Grid(table, place3, side, flat, starts, part[order], smooth, n)
 
 
 def pick(values: Tensor, index: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neural_fields.scenes.grid import Grid, build_grid, pick
+from neural_fields.scenes.grid import FINE, Grid, build_grid, pick
 from neural_fields.scenes.model import Array, Scene
 from neural_fields.scenes.shade import Look, make_look, shade, to_srgb
 from neural_fields.scenes.trace import trace
@@ -41,16 +41,16 @@ class View(NamedTuple):
 
 
 class Renderer:
-    """A scene made ready to be rendered.
+    """A scene made ready to be rendered; ``n_cells`` as of ``build_grid``.
 
     Example:
         >>> renderer = Renderer(scene)  # doctest: +SKIP
         >>> view = renderer.view(pose, focal=40.0, width=32, height=32)  # doctest: +SKIP
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, n_cells: int = FINE) -> None:
         self.scene = scene
-        self.grid: Grid = build_grid(scene)
+        self.grid: Grid = build_grid(scene, n_cells)
         self.look: Look = make_look(scene.materials, scene.material_ids, scene.light)
 
     def view(self, camera_to_world: Array, focal: float, width: int, height: int) -> View:

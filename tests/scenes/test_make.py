@@ -166,3 +166,31 @@ def test_every_name_is_described():
         assert info.licence
         assert info.layout
         assert (info.kind == "public") == bool(info.homepage)
+
+
+def test_a_scene_that_moves_has_a_time_per_frame(tmp_path):
+    out = scenes.make("clockwork", tmp_path / "a", n_train=3, n_test=2, size=32)
+    times = {}
+    for split in ("train", "test"):
+        frames = json.loads((out / f"transforms_{split}.json").read_text())["frames"]
+        times[split] = [frame["time"] for frame in frames]
+    assert times == {"train": [0.0, 0.5, 1.0], "test": [0.25, 0.75]}
+    frame = frames[1]
+    pose, stored = np.array(frame["transform_matrix"]), np.asarray(Image.open(out / "test/r_1.png"))
+    focal = 0.5 * 32 / np.tan(0.5 * ANGLE_X)
+    then = scenes.render_view("clockwork", pose, focal, 32, 32, 0.75)
+    assert np.array_equal(dataset.to_png(then.rgba), stored)
+    other = scenes.render_view("clockwork", pose, focal, 32, 32, 0.25)
+    moved = (then.ids != other.ids).float().mean()
+    assert 0.005 < moved < 0.3
+    again = scenes.make("clockwork", tmp_path / "b", n_train=3, n_test=2, size=32)
+    assert contents(again) == contents(out)
+
+
+def test_a_scene_that_moves_ends_as_it_began():
+    pose, focal = poses(1, 0, test=False)[0], 60.0
+    first, last, middle = (
+        scenes.render_view("clockwork", pose, focal, 48, 48, time).rgba for time in (0.0, 1.0, 0.5)
+    )
+    assert (first - last).abs().mean() < 2e-3
+    assert (first - middle).abs().mean() > 1e-2
