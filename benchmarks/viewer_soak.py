@@ -31,6 +31,7 @@ from websockets.asyncio.client import connect
 from neural_fields import fit, scenes
 from neural_fields.viewer.server import Viewer
 
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG")  # how a JPEG and a PNG begin
 _EVERY_S = 10.0
 _VISIT_S = (1.0, 8.0)
 _MOVE_S = 0.03
@@ -51,7 +52,7 @@ async def _visit(url: str, number: int, until: float) -> int:
                 except TimeoutError:
                     continue
                 assert isinstance(message, bytes)
-                n_pictures += b"\xff\xd8\xff" in message  # a JPEG begins
+                n_pictures += any(sign in message for sign in PICTURES)
             moving.cancel()
             if draw.random() < 0.5:
                 socket.transport.abort()

@@ -31,7 +31,8 @@ def make(
     """Renders a procedural scene to a data set in Blender's layout.
 
     Of a scene that moves, every view is of another moment: ``time`` in [0, 1] per frame, train
-    views from 0 to 1 and test views between them. The set appears under ``out`` only when it is complete. The same arguments give the same bytes.
+    views from 0 to 1 and test views between them. The set appears under ``out`` only when it is
+    complete. The same arguments give the same bytes.
 
     Args:
         name: One of ``names()``.

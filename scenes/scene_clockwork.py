@@ -57,7 +57,7 @@ def _gears(scene: Scene, degrees: float) -> None:
             scene.cylinder((0, 0, 0), _MODULE - 0.025, 0.035, color, axis="y", rounding=0.008)
             for k in range(_TEETH):
                 spin = turn("y", 360.0 * k / _TEETH)
-                where = spin @ (_MODULE, 0.0, 0.0)
+                where = (spin[:, 0] * _MODULE).tolist()
                 scene.box(where, (0.034, 0.035, 0.020), BRASS, rotation=spin, rounding=0.008)
     for x in (0.40, 0.40 + apart):
         scene.box((x, -0.19, _TOP + 0.13), (0.03, 0.02, 0.13), OAK, rounding=0.006)
@@ -93,8 +93,8 @@ def _box(scene: Scene, degrees: float) -> None:
     """A box whose lid opens by up to 96 degrees, with a figure that rises."""
     rise = 0.16 * degrees / 96.0
     with scene.moved((0.62, 0.34, _TOP)):
-        for x, y, a, b in ((0, -0.15, 0.17, 0.02), (0, 0.15, 0.17, 0.02)):
-            scene.box((x, y, 0.13), (a, b, 0.13), GREEN, rounding=0.008)
+        for y in (-0.15, 0.15):
+            scene.box((0, y, 0.13), (0.17, 0.02, 0.13), GREEN, rounding=0.008)
         for x in (-0.15, 0.15):
             scene.box((x, 0, 0.13), (0.02, 0.15, 0.13), GREEN, rounding=0.008)
         with scene.moved((0, 0.17, 0.275), turn("x", -degrees)):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neural_fields.scenes.grid import Grid, pick
-from neural_fields.scenes.model import local_distance, to_local
+from neural_fields.scenes.model import Vector, local_distance, to_local
 
 _ARRIVED = 5e-5  # a ray this close to a surface has hit it
 _ARRIVED_LATE = 2e-4  # the same for the few rays that creep along a surface
@@ -32,16 +32,27 @@ class Hits:
 
 
 def trace(
-    grid: Grid, origins: Tensor, directions: Tensor, *, footprint: float = 0.0, near: float = 0.0
+    grid: Grid,
+    origins: Tensor,
+    directions: Tensor,
+    *,
+    footprint: float = 0.0,
+    near: float = 0.0,
+    box: tuple[Vector, Vector] | None = None,
 ) -> Hits:
     """Follows rays (origins [3, n] or [3, 1], unit directions [3, n]) to their first surface.
 
     A ray passes a surface "grazing" when its distance to it, at its smallest, is below
     ``footprint`` times the length of the ray: the sign of a thin part that pixel centres miss.
+    What lies outside of the lowest and highest corner of ``box`` is cut off.
     """
     n = directions.shape[1]
     result = Hits(torch.zeros(n), torch.full((n,), -1), torch.zeros(n, dtype=torch.bool))
-    enter, leave = _span(grid, origins, directions)
+    low, high = grid.low, [corner + grid.side for corner in grid.low]
+    enter, leave = _span(low, high, origins, directions)
+    if box is not None:
+        cut = _span(*box, origins, directions)
+        enter, leave = torch.maximum(enter, cut[0]), torch.minimum(leave, cut[1])
     enter = enter.clamp_min(near)
     ray = torch.nonzero(leave > enter)[:, 0]
     t, leave, last = pick(enter, ray), pick(leave, ray), torch.full((len(ray),), 1e9)
@@ -63,8 +74,9 @@ def trace(
             done[at] = True
             hit = pick(ray, at)
             result.part[hit] = part
-            # One more step of the remaining distance leaves only rounding error.
-            result.distance[hit] = pick(t, at) + pick(exact, arrived)
+            # One more step of the remaining distance leaves only rounding error; but a ray that
+            # begins inside of a part stays where it is.
+            result.distance[hit] = pick(t, at) + pick(exact, arrived).clamp_min(-within)
         if footprint:
             passed = torch.nonzero((step > last) & (last < footprint * t))[:, 0]
             result.grazed[pick(ray, passed)] = True
@@ -96,12 +108,11 @@ def unit(vectors: Tensor) -> Tensor:
     return vectors / vectors.square().sum(0).clamp_min(1e-20).sqrt()
 
 
-def _span(grid: Grid, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the grid's cube, each [n]."""
-    low = torch.tensor(grid.low)[:, None]
+def _span(low: Vector, high: Vector, origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave a box, each [n]."""
     inverse = 1.0 / torch.where(
         directions.abs() < 1e-9, torch.full_like(directions, 1e-9), directions
     )
-    a, b = (low - origins) * inverse, (low + grid.side - origins) * inverse
+    a, b = ((torch.tensor(corner)[:, None] - origins) * inverse for corner in (low, high))
     enter = torch.minimum(a, b).amax(0) + 1e-4
     return enter, torch.maximum(a, b).amin(0) - 1e-4

@@ -7,7 +7,12 @@ from html import escape
 from neural_fields.viewer.library import Entry
 from neural_fields.viewer.report_figures import png_uri
 
-_KINDS = {"radiance": "radiance field", "sdf": "signed distance field", "image": "image field"}
+_KINDS = {
+    "radiance": "radiance field",
+    "sdf": "signed distance field",
+    "image": "image field",
+    "scene": "procedural scene",
+}
 
 
 def card(entry: Entry, place: str = "") -> str:
@@ -41,4 +46,4 @@ def facts(entry: Entry) -> list[str]:
     lines = [f"{entry.architecture}, {kind}" if entry.architecture else kind]
     if entry.psnr is not None:
         lines.append(f"{entry.psnr[0]:.2f} dB against {entry.psnr[1]}")
-    return [*lines, f"{entry.n_bytes / 1e6:.1f} MB"]
+    return [*lines, f"{entry.n_bytes / 1e6:.1f} MB"] if entry.n_bytes else lines

@@ -17,6 +17,7 @@ from neural_fields.viewer.shown import Look, Rays, Shown
 Layout = Literal["split", "side by side"]
 _TILE_S = 0.03  # seconds that a tile may take
 _FIRST_TILE = 2048  # rays
+_BORDER, _BORDER_FROM = (240, 140, 20), 250  # sRGB of the line, and the least width to have one
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,18 @@ def render_frame(camera: Cameras, state: State, stopped: Stopped) -> Tensor | No
                 return None
     assert canvas is not None
     return to_bytes(canvas, state.look.mode)
+
+
+def with_border(picture: Tensor, state: State) -> Tensor:
+    """A picture uint8 [h, w, 3] with a line where what is compared begins, unless it is coarse."""
+    width = picture.shape[1]
+    if state.beside is None or width < _BORDER_FROM:
+        return picture
+    share = state.share if state.layout == "split" else 0.5
+    at = min(width - 1, max(0, round(share * width)))
+    result = picture.clone()
+    result[:, max(0, at - 1) : at + 1] = torch.tensor(_BORDER, dtype=torch.uint8)
+    return result
 
 
 def _parts(camera: Cameras, state: State) -> list[_Part]:

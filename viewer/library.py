@@ -20,11 +20,14 @@ from neural_fields.data.picture import Picture
 from neural_fields.errors import InputError
 from neural_fields.fields import FieldFile, RadianceField, SdfField, read_field_file
 from neural_fields.fields.load import Field, build_field
+from neural_fields.scenes import catalog
+from neural_fields.viewer.procedural import ShownScene, thumbnail
 from neural_fields.viewer.shown import Shown, shown
 
 _MOST_ENTRIES = 1000
 _MOST_FOLDERS = 4000
 _KEPT_BYTES = 1 << 30  # of opened files
+SCENE = ShownScene.kind
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Entry:
         name: what visitors call it by: its path below the folder that was given.
         path: where it is.
         stamp: changes when the file does.
-        kind: radiance, image or sdf; empty where the file cannot be read.
+        kind: radiance, image, sdf or scene; empty where the file cannot be read.
         architecture: such as hash.
         psnr: dB, and what it is of; or None.
         n_bytes: size of the file.
@@ -56,7 +59,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Opened:
-    """An entry that was opened."""
+    """An entry that was opened; of a scene, `content` says nothing."""
 
     entry: Entry
     content: FieldFile
@@ -64,24 +67,33 @@ class Opened:
 
 
 class Library:
-    """Files and folders of fields; a folder is looked through again at every call.
+    """Files and folders of fields, and procedural scenes, which are given by their names.
+
+    A folder is looked through again at every call.
 
     `data` is what they were fitted to, a data set or a picture, where it is to be shown beside.
 
     Raises:
-        InputError: a path does not exist, or is a file of another kind.
+        InputError: a path is neither there nor a scene's name, or is a file of another kind.
     """
 
     def __init__(self, paths: Sequence[Path], data: Path | None = None) -> None:
         if data is not None and not data.exists():
             raise InputError(f"--data {data}: needs a data set or a picture, but there is none.")
         self._data = data
+        self._scenes = [str(x) for x in paths if not x.exists() and str(x) in catalog.names()]
+        self._paths = []
         for path in paths:
+            if str(path) in self._scenes:
+                continue
             if not path.exists():
-                raise InputError(f"{path}: needs a .nf file or a folder, but there is none.")
+                raise InputError(
+                    f"{path}: needs a .nf file, a folder, or one of the scenes "
+                    f"{', '.join(catalog.names())}; there is none."
+                )
             if path.is_file():
                 read_field_file(path, only=())
-        self._paths = [path.resolve() for path in paths]
+            self._paths.append(path.resolve())
         self._listing, self._opening = threading.Lock(), threading.Lock()
         self._known: dict[Path, Entry] = {}
         self._opened: OrderedDict[Path, Opened] = OrderedDict()
@@ -96,6 +108,8 @@ class Library:
                 entry = self._entry(path, name)
                 if entry is not None:
                     found.setdefault(entry.name, entry)
+            for name in self._scenes:
+                found.setdefault(name, _scene_entry(name))
             self._known = {entry.path: entry for entry in found.values()}
             return [found[name] for name in sorted(found)]
 
@@ -116,16 +130,22 @@ class Library:
         with self._opening:
             opened = self._opened.get(entry.path)
             if opened is None or opened.entry.stamp != entry.stamp:
-                content = read_field_file(entry.path)
-                field = build_field(content, entry.path)
-                slim = FieldFile(**{**vars(content), "tensors": {}})
-                truth = self._truth(field, content, entry)
-                opened = Opened(entry, slim, shown(field, slim, truth))
+                opened = self._open_scene(entry) if entry.kind == SCENE else self._open_file(entry)
             self._opened[entry.path] = opened
             self._opened.move_to_end(entry.path)
             while len(self._opened) > 1 and self._n_bytes() > _KEPT_BYTES:
                 self._opened.popitem(last=False)
             return opened
+
+    def _open_file(self, entry: Entry) -> Opened:
+        content = read_field_file(entry.path)
+        field = build_field(content, entry.path)
+        slim = FieldFile(**{**vars(content), "tensors": {}})
+        return Opened(entry, slim, shown(field, slim, self._truth(field, content, entry)))
+
+    @staticmethod
+    def _open_scene(entry: Entry) -> Opened:
+        return Opened(entry, FieldFile(SCENE, {}, {}), ShownScene(entry.name))
 
     def _truth(self, field: Field, content: FieldFile, entry: Entry) -> Dataset | Picture | None:
         """What the field was fitted to, where it was given; None where it is of another kind."""
@@ -170,6 +190,10 @@ class Library:
         if known is not None and known.stamp == stamp and known.name == name:
             return known
         return _described(Entry(name, path, stamp, n_bytes=status.st_size))
+
+
+def _scene_entry(name: str) -> Entry:
+    return Entry(name, Path(name), (0, 0), SCENE, thumbnail=thumbnail(name))
 
 
 def _is_spare(path: Path, files: Sequence[str]) -> bool:

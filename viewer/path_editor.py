@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +12,9 @@ from neural_fields.errors import InputError
 from neural_fields.rendering.camera_path import smooth_path
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.orbits import resized
+from neural_fields.viewer.ticker import Ticker
 
 _MOST_KEYS = 200
-_PREVIEW_S = 1 / 20  # between the steps of a preview
 FPS = 30
 
 
@@ -36,7 +34,8 @@ class PathEditor:
     ) -> None:
         self._client, self._here, self._go = client, here, go
         self._keys: list[Cameras] = []
-        self._playing: threading.Event | None = None  # set to end the preview
+        self._path: Cameras | None = None  # that is played
+        self._preview = Ticker("nf-preview", self._step)
         gui = client.gui
         with gui.add_folder("Camera path", expand_by_default=False):
             self._said = gui.add_markdown("No view is kept yet.")
@@ -49,9 +48,7 @@ class PathEditor:
 
     def close(self) -> None:
         """End a preview."""
-        if self._playing is not None:
-            self._playing.set()
-        self._playing = None
+        self._preview.stop()
 
     def path(self) -> Cameras:
         """The cameras of the path; raises InputError where fewer than two views are kept."""
@@ -86,16 +83,13 @@ class PathEditor:
 
     def _play(self) -> None:
         """Start a preview, or end the one that runs."""
-        if self._playing is not None and not self._playing.is_set():
-            self.close()
-            return
-        path, self._playing = self.path(), threading.Event()
-        arguments = (path, self._playing)
-        threading.Thread(target=self._run, args=arguments, name="nf-preview", daemon=True).start()
+        if self._preview.runs:
+            return self._preview.stop()
+        self._path = self.path()
+        self._preview.start()
 
-    def _run(self, path: Cameras, ended: threading.Event) -> None:
-        started, index = time.monotonic(), 0
-        while index < len(path) and not ended.wait(_PREVIEW_S):
-            self._go(path[index])
-            index = int((time.monotonic() - started) * FPS)
-        ended.set()
+    def _step(self, seconds: float) -> bool:
+        assert self._path is not None
+        index = min(int(seconds * FPS), len(self._path) - 1)
+        self._go(self._path[index])
+        return index < len(self._path) - 1

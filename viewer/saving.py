@@ -15,8 +15,10 @@ from PIL import Image
 
 from neural_fields import api
 from neural_fields.errors import InputError
+from neural_fields.fields import RadianceField, SdfField
 from neural_fields.viewer.library import Opened
 from neural_fields.viewer.service import Picture, RenderService, Wish
+from neural_fields.viewer.shown import ShownSolid
 
 _LOG = logging.getLogger(__name__)
 _FORMATS = ("ply", "glb", "obj", "stl")
@@ -76,8 +78,8 @@ class Saver:
         opened = self._opened()
         if opened is None:
             return
-        if opened.shown.kind == "image":
-            raise InputError("Save mesh: a picture has no surface.")
+        if not isinstance(opened.shown, ShownSolid):
+            raise InputError("Save mesh: needs a radiance field or a shape; this is neither.")
         if not _EXPORTING.acquire(blocking=False):
             raise InputError("Save mesh: another mesh is being made; try again when it is done.")
         form = str(self._format.value)
@@ -85,16 +87,18 @@ class Saver:
             _EXPORTING.release()
             raise InputError(f"Save mesh: needs one of {', '.join(_FORMATS)}, got {form!r}.")
         n_cells = min(512, max(32, int(self._cells.value)))
-        arguments = (opened, form, n_cells)
+        arguments = (opened, opened.shown.field, form, n_cells)
         threading.Thread(target=self._export, args=arguments, name="nf-mesh", daemon=True).start()
 
-    def _export(self, opened: Opened, form: str, n_cells: int) -> None:
+    def _export(
+        self, opened: Opened, field: RadianceField | SdfField, form: str, n_cells: int
+    ) -> None:
         self._progress.visible = True
         try:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f"mesh.{form}"
                 api.export(
-                    opened.shown.field,
+                    field,
                     path,
                     resolution=n_cells,
                     scene=opened.content.scene,

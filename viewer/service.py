@@ -166,8 +166,9 @@ class RenderService:
         seconds = time.perf_counter() - started
         if pixels is None:
             return None
-        job.pixels = camera.width * camera.height
-        self._note(work, job.pixels / max(seconds, 1e-6))
+        first, job.pixels = not job.pixels, camera.width * camera.height
+        if first:  # only small pictures tell of small ones: some work comes once per tile
+            self._note(work, job.pixels / max(seconds, 1e-6))
         final = (camera.width, camera.height) == (wish.camera.width, wish.camera.height)
         return Picture(pixels, seconds, final)
 
@@ -216,8 +217,7 @@ def _stretched(camera: Cameras, width: int, height: int) -> Cameras:
 
 def _kind_of_work(state: State) -> Hashable:
     """What costs about the same per pixel."""
-    fields = [shown.field for shown in (state.shown, state.beside) if shown is not None]
-    return state.look.mode, *((field.kind, field.architecture, field.n_params) for field in fields)
+    return state.look.mode, *(x.work for x in (state.shown, state.beside) if x is not None)
 
 
 def _failed(wish: Wish, error: Exception) -> None:

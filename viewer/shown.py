@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
@@ -45,12 +46,14 @@ class Look:
         background: sRGB in [0, 1]; None: its own.
         box: lowest and highest corner of the part that is seen, world; None: all of it.
         plane: where a shape is cut in the mode `slice`.
+        time: in [0, 1], of what moves.
     """
 
     mode: str = "rgb"
     background: tuple[float, float, float] | None = None
     box: Box | None = None
     plane: Slice | None = None
+    time: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,17 @@ class Shown(Protocol):
 
     @property
     def kind(self) -> str:
-        """Of the field."""
+        """Of the field, or `scene`."""
         ...
 
     @property
-    def field(self) -> Field:
-        """What is shown."""
+    def work(self) -> Hashable:
+        """The same for what costs about the same per pixel."""
+        ...
+
+    @property
+    def moves(self) -> bool:
+        """Whether it has a time axis."""
         ...
 
     @property
@@ -109,7 +117,8 @@ class ShownSolid:
     def __init__(
         self, field: RadianceField | SdfField, content: FieldFile, data: Dataset | None = None
     ) -> None:
-        self._field: RadianceField | SdfField = field
+        self.field: RadianceField | SdfField = field
+        self.work, self.moves = _work(field), False
         self.kind: Literal["radiance", "sdf"] = field.kind  # type: ignore[assignment]
         self.cameras = _training_cameras(content)
         self.data = data
@@ -122,51 +131,42 @@ class ShownSolid:
         self._own = _own_background(content) if field.kind == "radiance" else (1.0, 1.0, 1.0)
 
     @property
-    def field(self) -> RadianceField | SdfField:
-        """What is shown."""
-        return self._field
-
-    @property
     def box(self) -> Box:
         """The field's."""
-        return self._field.config.box
+        return self.field.config.box
 
     @property
     def start(self) -> Start:
         """The first training camera's, or from a little above."""
         if self.cameras is not None and len(self.cameras):
             return start_at(self.cameras[0], self.box, upward(self.cameras))
-        cameras = around(self._field, 1)
+        cameras = around(self.field, 1)
         return start_at(cameras, self.box, torch.tensor([0.0, 0.0, 1.0]))
 
     def pixels(self, rays: Rays, look: Look) -> Tensor:
         """See `Shown.pixels`."""
         background = torch.tensor(look.background or self._own)
-        if look.mode == "slice" and isinstance(self._field, SdfField):
+        if look.mode == "slice" and isinstance(self.field, SdfField):
             plane = look.plane or Slice(1, sum(corner[1] for corner in self.box) / 2)
-            return slice_rays(self._field, *rays, plane, background, look.box)
-        if look.mode == "error" and isinstance(self._field, RadianceField):
+            return slice_rays(self.field, *rays, plane, background, look.box)
+        if look.mode == "error" and isinstance(self.field, RadianceField):
             assert self._photographs is not None
-            return self._photographs.errors(self._field, *rays, look.box)
+            return self._photographs.errors(self.field, *rays, look.box)
         mode: Mode = look.mode  # type: ignore[assignment]
-        return seen_by_rays(self._field, *rays, mode=mode, background=background, box=look.box)
+        return seen_by_rays(self.field, *rays, mode=mode, background=background, box=look.box)
 
 
 class ShownPicture:
     """An image field as a sheet in the plane z = 0, its longer side from -1 to 1, y up."""
 
     kind = "image"
+    moves = False
 
     def __init__(self, field: ImageField, picture: Picture | None = None) -> None:
-        self._field, self._picture = field, picture
+        self._field, self._picture, self.work = field, picture, _work(field)
         self.modes: tuple[str, ...] = ("rgb",) if picture is None else ("rgb", "error")
         config = field.config
         self._scale = max(config.width, config.height) / 2  # pixels per world length
-
-    @property
-    def field(self) -> ImageField:
-        """What is shown."""
-        return self._field
 
     @property
     def box(self) -> Box:
@@ -222,6 +222,10 @@ class ShownPicture:
             values, alpha = values[:, :-1], values[:, -1:].clamp(0, 1)
             values = values + (1 - alpha) * background[: values.shape[1]]
         return values.expand(-1, 3)
+
+
+def _work(field: Field) -> Hashable:
+    return field.kind, field.architecture, field.n_params
 
 
 def _training_cameras(content: FieldFile) -> Cameras | None:

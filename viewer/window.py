@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 import viser
-from viser import transforms
 
 from neural_fields.errors import InputError
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.slices import Slice
 from neural_fields.viewer.cards import card
-from neural_fields.viewer.frame import Layout, State
+from neural_fields.viewer.frame import Layout, State, with_border
 from neural_fields.viewer.gallery import Gallery
 from neural_fields.viewer.library import Entry, Library, Opened
 from neural_fields.viewer.live import NAME, LiveRun
@@ -27,12 +24,14 @@ from neural_fields.viewer.overlays import Overlays
 from neural_fields.viewer.path_editor import PathEditor
 from neural_fields.viewer.saving import Saver
 from neural_fields.viewer.service import Picture, RenderService, Wish
-from neural_fields.viewer.shown import Look, ShownSolid, Start, start_at
+from neural_fields.viewer.shown import Look, ShownSolid, start_at
+from neural_fields.viewer.timeline import Timeline
+from neural_fields.viewer.visitor_camera import camera_of_visitor, place_camera
+from neural_fields.viewer.wake import sent_from_a_thread
 
 _LOG = logging.getLogger(__name__)
-MOST_PIXELS = 1_500_000  # of a picture; larger windows stretch it
-_LEAST_SIDE, _MOST_SIDE = 16, 8192
-_QUALITY, _MOVING_QUALITY = 95, 75  # of JPEG
+_QUALITY, _MOVING_QUALITY = 95, 80  # of JPEG
+_FEW_PIXELS = 10_000
 _BACKGROUNDS = {"own": None, "white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0)}
 _NOTHING = "nothing"
 
@@ -68,6 +67,7 @@ class Window:
             self._closed = True
             self._service.forget(self._client.client_id)
             self._path.close()
+            self._timeline.stop()
             self._saver.close()
 
     def refresh(self) -> None:
@@ -104,6 +104,7 @@ class Window:
         gui = self._client.gui
         gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
         gui.set_panel_label("neural_fields")
+        gui.main_panel.dock_right()  # beside the picture, not over it
         self._about = gui.add_html("")
         self._status = gui.add_markdown("")
         if self._run is not None:
@@ -120,6 +121,7 @@ class Window:
             self._background = gui.add_dropdown("Background", tuple(_BACKGROUNDS))
             self._on(self._background, self._change_background)
             self._on(gui.add_button("Reset camera"), self._reset_camera)
+        self._timeline = Timeline(gui, self._change_time, self._on)
         with gui.add_folder("Compare", expand_by_default=False):
             self._beside = gui.add_dropdown("With", (_NOTHING,))
             self._on(self._beside, lambda: self._compare(str(self._beside.value)))
@@ -177,7 +179,7 @@ class Window:
         @functools.wraps(call)
         def guarded(*arguments: Any) -> None:
             try:
-                with self._lock:
+                with self._lock, sent_from_a_thread():
                     call(*arguments)
             except InputError as error:
                 self._notice(str(error))
@@ -207,7 +209,7 @@ class Window:
             self._mode.options = modes
         if self._look.mode not in modes:
             self._look = replace(self._look, mode=modes[0])
-        if self._right is not None and self._right.shown.kind != self._left.shown.kind:
+        if self._right is not None and self._unlike(self._right) is not None:
             self._compare(_NOTHING)
         same_place = before is not None and before.shown.box == self._left.shown.box
         if not same_place:
@@ -216,7 +218,6 @@ class Window:
                 slider.value = (0.0, 1.0)
             self._reset_camera()
         self._describe()
-        self._show_what_applies()
         self._draw_overlays()
         self._ask()
 
@@ -235,7 +236,7 @@ class Window:
     def _unlike(self, right: Opened) -> str | None:
         """Why a field cannot be shown beside the first one, or None."""
         ours, theirs = "" if self._left is None else self._left.shown.kind, right.shown.kind
-        if ours != theirs:
+        if ours != theirs and "image" in (ours, theirs):
             return f"is of kind {theirs}, and what is shown of kind {ours}"
         if self._look.mode not in right.shown.modes:
             return f"has no mode {self._look.mode}; choose another one first"
@@ -249,6 +250,7 @@ class Window:
         if self._right is not None:
             cards.append(card(self._right.entry, "right"))
         self._about.content = "".join(cards)
+        self._show_what_applies()
 
     def _change_look(self, **changes: Any) -> None:
         self._look = replace(self._look, **changes)
@@ -261,6 +263,13 @@ class Window:
     def _show_what_applies(self) -> None:
         cuts = self._look.mode == "slice"
         self._axis.visible = self._depth.visible = cuts
+        self._timeline.show(self._moves())
+
+    def _moves(self) -> bool:
+        return any(x is not None and x.shown.moves for x in (self._left, self._right))
+
+    def _change_time(self) -> None:
+        self._change_look(time=self._timeline.time)
 
     def _change_slice(self) -> None:
         """The slider's share of the box along the axis."""
@@ -313,13 +322,19 @@ class Window:
             self._go(solid.cameras[index])
 
     def _go(self, camera: Cameras) -> None:
-        """Move the visitor to a camera, turning around the middle of what is there."""
+        """Move the visitor to a camera, and a time; to turn around the middle of what is there."""
         if self._left is None or self._closed:
             return
+        if camera.times is not None:
+            self._timeline.time = float(camera.times[0])
         place_camera(self._client, start_at(camera, self._left.shown.box))
 
     def _camera(self) -> Cameras | None:
-        return camera_of_visitor(self._client.camera)
+        """The visitor's, with the time where anything moves."""
+        camera = camera_of_visitor(self._client.camera)
+        if camera is None or not self._moves():
+            return camera
+        return replace(camera, times=torch.tensor([self._timeline.time]))
 
     def _wish(self) -> Wish | None:
         """What is looked at now."""
@@ -328,7 +343,7 @@ class Window:
             return None
         right = None if self._right is None else self._right.shown
         state = State(self._left.shown, self._look, right, self._layout, self._share)
-        return Wish(camera, state, functools.partial(self._deliver, camera), self._notice)
+        return Wish(camera, state, functools.partial(self._deliver, camera, state), self._notice)
 
     def _ask(self) -> None:
         """Have the service render it."""
@@ -336,45 +351,18 @@ class Window:
         if wish is not None:
             self._service.show(self._client.client_id, wish)
 
-    def _deliver(self, camera: Cameras, picture: Picture) -> None:
+    def _deliver(self, camera: Cameras, state: State, picture: Picture) -> None:
         if self._closed:
             return
-        quality = _QUALITY if picture.final else _MOVING_QUALITY
-        pixels = picture.pixels.numpy()
-        self._client.scene.set_background_image(pixels, format="jpeg", jpeg_quality=quality)
+        pixels = with_border(picture.pixels, state).numpy()
         height, width = pixels.shape[:2]
+        # JPEG spreads the colours of pixels that are shown this large.
+        form: Literal["png", "jpeg"] = "png" if height * width <= _FEW_PIXELS else "jpeg"
+        quality = _QUALITY if picture.final else _MOVING_QUALITY
+        with sent_from_a_thread():
+            self._client.scene.set_background_image(pixels, format=form, jpeg_quality=quality)
         size = f"{width}x{height}" + (
             "" if picture.final else f" of {camera.width}x{camera.height}"
         )
-        self._status.content = f"{size} pixels in {picture.seconds * 1000:.0f} ms"
-
-
-def place_camera(client: viser.ClientHandle, start: Start) -> None:
-    """Move a visitor's camera."""
-    camera = client.camera
-    with client.atomic():
-        camera.up_direction = np.array(start.up)
-        camera.position = np.array(start.position)
-        camera.look_at = np.array(start.look_at)
-        camera.fov = start.fov_rad
-
-
-def camera_of_visitor(handle: viser.CameraHandle) -> Cameras | None:
-    """A visitor's camera as ours, at most `MOST_PIXELS` large; None where it is none."""
-    numbers = np.concatenate([handle.wxyz, handle.position, [handle.fov]]).astype(np.float64)
-    width, height = handle.image_width, handle.image_height
-    if not np.isfinite(numbers).all() or not 1e-3 < handle.fov < math.pi - 1e-3:
-        return None
-    if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in (width, height)):
-        return None
-    if np.abs(numbers).max() > 1e6 or not 0.5 < np.linalg.norm(handle.wxyz) < 2:
-        return None
-    scale = min(1.0, math.sqrt(MOST_PIXELS / (width * height)))
-    width, height = max(1, int(width * scale)), max(1, int(height * scale))
-    pose = torch.eye(4)
-    rotation = transforms.SO3(np.asarray(handle.wxyz)).as_matrix() @ np.diag([1.0, -1.0, -1.0])
-    pose[:3, :3] = torch.from_numpy(rotation).float()
-    pose[:3, 3] = torch.from_numpy(np.asarray(handle.position)).float()
-    focal = height / 2 / math.tan(handle.fov / 2)
-    cameras = Cameras.orbit((0, 0, 0), 1, 0, 1, focal=focal, width=width, height=height)
-    return replace(cameras, camera_to_world=pose[None])
+        with sent_from_a_thread():
+            self._status.content = f"{size} pixels in {picture.seconds * 1000:.0f} ms"

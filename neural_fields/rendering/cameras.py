@@ -102,7 +102,9 @@ class Cameras:
 
     @classmethod
     def joined(cls, parts: Sequence[Cameras]) -> Cameras:
-        """The cameras of several, one or more, which have one size and one model; without times.
+        """The cameras of several, one or more, which have one size and one model.
+
+        Times are kept where all have them.
 
         Raises:
             InputError: sizes or models differ.
@@ -115,13 +117,14 @@ class Cameras:
         kinds = {(part.width, part.height, part.model) for part in parts}
         if len(kinds) != 1:
             raise InputError(f"Cameras: needs one size and one model, got {sorted(kinds)}.")
+        times = [part.times for part in parts if part.times is not None]
         return replace(
             parts[0],
             camera_to_world=torch.cat([part.camera_to_world for part in parts]),
             focal=torch.cat([part.focal for part in parts]),
             principal=torch.cat([part.principal for part in parts]),
             distortion=torch.cat([part.distortion for part in parts]),
-            times=None,
+            times=torch.cat(times) if len(times) == len(parts) else None,
         )
 
     def to(self, device: torch.device | str) -> Cameras:

@@ -20,20 +20,25 @@ from neural_fields.data.mesh import load_mesh
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.orbits import resized
 from neural_fields.rendering.seen import to_bytes
+from neural_fields.rendering.slices import Slice
+from neural_fields.viewer.frame import State, render_frame
+from neural_fields.viewer.procedural import ShownScene
 from neural_fields.viewer.server import Viewer
-from neural_fields.viewer.window import camera_of_visitor
+from neural_fields.viewer.shown import Look
+from neural_fields.viewer.visitor_camera import camera_of_visitor
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
 SIZE = (900, 640)
-FREE = (slice(250, 640), slice(0, 540))  # rows and columns that neither panel nor notices cover
+VIEW = (576, 640)  # of it, beside the panel
+FREE = (slice(250, 640), slice(0, 576))  # rows and columns that notices do not cover
 TIMEOUT_MS = 90_000
 QUIET = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
 @pytest.fixture(scope="module")
 def viewer(folder):
-    with Viewer([folder], port=0) as made:
+    with Viewer([folder, Path("clockwork")], port=0) as made:
         yield made
 
 
@@ -74,21 +79,28 @@ def at_rest(page):
     page.get_by_text(re.compile(r"^\d+x\d+ pixels in")).wait_for()
 
 
+def until(true):
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def window_of(viewer):
     (window,) = viewer._windows.values()
     return window
 
 
 def photograph(page):
-    return torch.from_numpy(np.array(
-        Image.open(io.BytesIO(page.screenshot(timeout=TIMEOUT_MS))).convert("RGB")
-    )).float()  # fmt: skip
+    """What the window shows, without the panel."""
+    shot = Image.open(io.BytesIO(page.screenshot(timeout=TIMEOUT_MS))).convert("RGB")
+    return torch.from_numpy(np.array(shot))[:, : VIEW[0]].float()
 
 
 def expected(viewer, field, mode="rgb"):
     """What `nf render` shows from where the visitor stands."""
     # The client asks for fewer pixels where its graphics are slow.
-    camera = resized(camera_of_visitor(window_of(viewer)._client.camera), *SIZE)
+    camera = resized(camera_of_visitor(window_of(viewer)._client.camera), *VIEW)
     return to_bytes(nf.render(field, camera, mode=mode), mode).float()
 
 
@@ -141,8 +153,11 @@ def test_switches_modes_and_fields_and_compares(page, viewer, folder):
     page.get_by_text("Compare").click()
     choose(page, "With", "a.nf")
     at_rest(page)
-    shot, at = photograph(page), SIZE[0] // 2
+    shot, at = photograph(page), VIEW[0] // 2
     both = torch.cat([expected(viewer, fields[1])[:, :at], expected(viewer, fields[0])[:, at:]], 1)
+    line = slice(at - 3, at + 3)
+    assert (shot[FREE][:, line] - both[FREE][:, line]).abs().amax() > 60  # it is drawn
+    shot[:, line] = both[:, line]
     assert psnr(shot, both) > 30
     assert page.get_by_text("(right)").first.is_visible()
 
@@ -191,6 +206,124 @@ def test_records_a_path_that_render_plays(page, viewer, tmp_path):
     assert float((start.camera_to_world[0, :3, 3] - goal).norm()) > 0.4  # it was elsewhere
 
 
+def test_plays_what_moves(page, viewer):
+    page.get_by_role("button", name="Show clockwork").click()
+    at_rest(page)
+    window = window_of(viewer)
+    assert psnr(photograph(page), scene_at(window, 0.0)) > 30
+    asked = []
+    show = viewer._service.show
+    viewer._service.show = lambda visitor, wish: (
+        asked.append(wish.state.look.time),
+        show(visitor, wish),
+    )
+    page.get_by_role("button", name="Play time").click()
+    pictures = [photograph(page)]
+    deadline = time.monotonic() + 30
+    while len(set(asked)) < 30 and time.monotonic() < deadline:
+        time.sleep(0.2)
+        pictures.append(photograph(page))
+    page.get_by_role("button", name="Stop").click()
+    viewer._service.show = show
+    steps = np.diff(asked)
+    assert (steps > 0).mean() > 0.9  # forward, but where it begins anew
+    assert np.median(steps) < 0.1
+    assert max(psnr(a, pictures[0]) for a in pictures[1:]) < 40  # they differ
+    at_rest(page)
+    assert 0 < window._timeline.time < 1
+    assert psnr(photograph(page), scene_at(window, window._timeline.time)) > 30
+    assert psnr(photograph(page), scene_at(window, (window._timeline.time + 0.4) % 1)) < 30
+
+
+def scene_at(window, at):
+    """What the scene is at a time, from where the visitor stands."""
+    camera = resized(camera_of_visitor(window._client.camera), *VIEW)
+    look = Look(time=at)
+    return render_frame(camera, State(ShownScene("clockwork"), look), bool).float()
+
+
+def test_a_path_through_space_and_time(page, viewer):
+    page.get_by_role("button", name="Show clockwork").click()
+    at_rest(page)
+    window = window_of(viewer)
+    page.get_by_text("Camera path").click()
+    for at in (0.25, 0.75):
+        window._timeline.time = at
+        page.get_by_role("button", name="Keep this view").click()
+        page.get_by_text(f"{1 if at < 0.5 else 2} view").wait_for()
+    window._path._seconds.value = 1.0
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save path.json").click()
+    path = Cameras.from_json(json.loads(Path(download.value.path()).read_text()))
+    torch.testing.assert_close(path.times, torch.linspace(0.25, 0.75, 30))
+    page.get_by_role("button", name="Play", exact=True).click()
+    deadline = time.monotonic() + 30
+    window._timeline.time = 0.0
+    while window._timeline.time < 0.75 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert window._timeline.time == pytest.approx(0.75)
+
+
+def test_cuts_and_paints_the_background(page, viewer, folder):
+    window = window_of(viewer)
+    choose(page, "Background", "black")
+    at_rest(page)
+    shot = photograph(page)
+    assert psnr(shot, expected(viewer, nf.load(folder / "a.nf"))) < 20  # that is over white
+    over = torch.tensor([0.0, 0.0, 0.0])
+    assert psnr(shot, looked_at(window, Look(background=tuple(over.tolist())))) > 30
+    page.get_by_text("Crop", exact=True).click()
+    thumbs = page.locator(".multi-slider-thumb:visible")
+    thumbs.first.scroll_into_view_if_needed()
+    ends = [thumbs.nth(k).bounding_box() for k in (0, 1)]
+    (x, y), last = ((end["x"] + end["width"] / 2, end["y"] + end["height"] / 2) for end in ends)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 0.4 * (last[0] - x), y, steps=5)
+    page.mouse.up()
+    low, high = (corner[0] for corner in window._left.shown.box)
+    until(lambda: window._look.box is not None)
+    time.sleep(0.5)
+    assert window._look.box[0][0] == pytest.approx(low + 0.4 * (high - low), abs=0.06)
+    assert window._look.box[1][0] == high
+    at_rest(page)
+    assert psnr(photograph(page), looked_at(window, window._look)) > 30
+    assert psnr(photograph(page), shot) < 30
+
+
+def test_cuts_a_shape_open(page, viewer):
+    page.get_by_role("button", name="Show shape.nf").click()
+    at_rest(page)
+    choose(page, "Mode", "slice")
+    at_rest(page)
+    window = window_of(viewer)
+    assert psnr(photograph(page), looked_at(window, Look("slice", plane=Slice(1, 0.0)))) > 28
+    choose(page, "Slice across", "x")
+    at_rest(page)
+    assert window._look.plane == Slice(0, 0.0)
+    assert psnr(photograph(page), looked_at(window, window._look)) > 28
+
+
+def looked_at(window, look):
+    camera = resized(camera_of_visitor(window._client.camera), *VIEW)
+    return render_frame(camera, State(window._left.shown, look), bool).float()
+
+
+def test_many_fields_have_pages(browser, folder, tmp_path):
+    for index in range(8):
+        shutil.copy(folder / "a.nf", tmp_path / f"copy{index}.nf")
+    with Viewer([tmp_path], port=0) as viewer, visiting(browser, viewer.url) as page:
+        page.get_by_text("8 here, page 1 of 2").wait_for()
+        assert page.get_by_role("button", name="Show copy5.nf").is_visible()
+        assert not page.get_by_role("button", name="Show copy6.nf").count()
+        page.get_by_text("next", exact=True).click()
+        page.get_by_role("button", name="Show copy7.nf").click()
+        at_rest(page)
+        assert window_of(viewer)._left.entry.name == "copy7.nf"
+        page.get_by_text("next", exact=True).click()  # around
+        page.get_by_role("button", name="Show copy0.nf").wait_for()
+
+
 def test_saves_the_picture_and_the_surface(page, viewer, folder):
     page.get_by_text("Save", exact=True).click()
     with page.expect_download() as download:
@@ -215,10 +348,8 @@ def test_enters_a_photographs_camera(page, viewer):
     page.get_by_text("Overlays").click()
     page.get_by_text("Training cameras").click()
     window = window_of(viewer)
-    deadline = time.monotonic() + 20
-    while not window._overlays._handles["cameras"] and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(window._overlays._handles["cameras"]) == 3
+    until(lambda: len(window._overlays._handles["cameras"]) == 3)
+    deadline = time.monotonic() + 30
     window._go_to_photograph(2)
     wanted = window._left.shown.cameras.camera_to_world[2]
     while time.monotonic() < deadline:
@@ -250,11 +381,13 @@ def proxied(viewer, prefix):
     loop = asyncio.new_event_loop()
 
     async def pipe(reader, writer):
-        with contextlib.suppress(OSError):
-            while data := await reader.read(1 << 16):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
+        try:
+            with contextlib.suppress(OSError):
+                while data := await reader.read(1 << 16):
+                    writer.write(data)
+                    await writer.drain()
+        finally:
+            writer.close()
 
     async def serve(reader, writer):
         line = (await reader.readline()).decode()
@@ -273,6 +406,7 @@ def proxied(viewer, prefix):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.1)  # until the sockets are closed
 
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

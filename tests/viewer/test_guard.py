@@ -26,6 +26,9 @@ def viewer(folder):
         yield made
 
 
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG")  # how a JPEG and a PNG begin
+
+
 def address(viewer):
     return viewer.url.replace("http", "ws")
 
@@ -38,7 +41,7 @@ async def pictures(socket, n=1):
     """Wait until so many messages with a picture came."""
     while n:
         message = await socket.recv()
-        n -= b"\xff\xd8\xff" in message  # a JPEG begins
+        n -= any(sign in message for sign in PICTURES)
     return True
 
 

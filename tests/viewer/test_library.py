@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from viewed import scene
@@ -93,3 +94,20 @@ def test_cards_show_hostile_text_as_text(folder):
     assert "&lt;script&gt;" in html
     assert facts(entry)[1] == "1.00 dB against <u>"
     assert "data:image/png;base64," in card(Library([folder]).entries()[0])
+
+
+def test_scenes_are_listed_by_name(tmp_path, monkeypatch):
+    library = Library([tmp_path, Path("clockwork"), Path("shine")])
+    entries = {entry.name: entry for entry in library.entries()}
+    assert {name: entry.kind for name, entry in entries.items()} == dict.fromkeys(
+        ("clockwork", "shine"), "scene"
+    )
+    assert facts(entries["shine"]) == ["procedural scene"]
+    assert entries["shine"].thumbnail.shape == (96, 96, 3)
+    opened = library.open("clockwork")
+    assert opened.shown.moves
+    assert not library.open("shine").shown.moves
+    assert library.open("clockwork") is opened
+    (tmp_path / "shine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert not Library([Path("shine")]).entries()  # what lies there comes first

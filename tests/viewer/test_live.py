@@ -150,6 +150,9 @@ def test_pauses_saves_and_goes_on(data, tmp_path):
         control.save()
         wait_for(checkpoint_path(output).exists)
         assert nf.load(checkpoint_path(output)).kind == "radiance"
+        with Viewer([tmp_path], port=0) as other:  # of somebody else
+            assert [entry.name for entry in other._library.entries()] == ["a.ckpt.nf"]
+            assert other._library.open("a.ckpt.nf").shown.modes[0] == "rgb"
         assert "step 20" in viewer.run.about
         paused_at = time.monotonic()
         time.sleep(0.3)
