@@ -10,7 +10,7 @@ from torch import Tensor
 from neural_fields.scenes.grid import Grid, pick
 from neural_fields.scenes.model import Vector, local_distance, to_local
 
-_ARRIVED = 5e-5  # a ray this close to a surface has hit it
+_ARRIVED = 5e-5
 _ARRIVED_LATE = 2e-4  # the same for the few rays that creep along a surface
 _PATIENCE = 40
 _MAX_STEPS = 160
@@ -39,12 +39,14 @@ def trace(
     footprint: float = 0.0,
     near: float = 0.0,
     box: tuple[Vector, Vector] | None = None,
+    arrived: float = _ARRIVED,
 ) -> Hits:
     """Follows rays (origins [3, n] or [3, 1], unit directions [3, n]) to their first surface.
 
     A ray passes a surface "grazing" when its distance to it, at its smallest, is below
     ``footprint`` times the length of the ray: the sign of a thin part that pixel centres miss.
-    What lies outside of the lowest and highest corner of ``box`` is cut off.
+    What lies outside of the lowest and highest corner of ``box`` is cut off. A ray that is as
+    close to a surface as ``arrived`` has hit it.
     """
     n = directions.shape[1]
     result = Hits(torch.zeros(n), torch.full((n,), -1), torch.zeros(n, dtype=torch.bool))
@@ -67,16 +69,16 @@ def trace(
         done = torch.zeros(len(ray), dtype=torch.bool)
         if len(close):
             cell = (-1.0 - pick(step, close)).long()
-            within = _ARRIVED if count < _PATIENCE else _ARRIVED_LATE
-            exact, arrived, part = grid.nearest(pick(position, close), cell, within)
+            within = arrived if count < _PATIENCE else max(arrived, _ARRIVED_LATE)
+            exact, there, part = grid.nearest(pick(position, close), cell, within)
             step[close] = exact
-            at = pick(close, arrived)
+            at = pick(close, there)
             done[at] = True
             hit = pick(ray, at)
             result.part[hit] = part
             # One more step of the remaining distance leaves only rounding error; but a ray that
             # begins inside of a part stays where it is.
-            result.distance[hit] = pick(t, at) + pick(exact, arrived).clamp_min(-within)
+            result.distance[hit] = pick(t, at) + pick(exact, there).clamp_min(-within)
         if footprint:
             passed = torch.nonzero((step > last) & (last < footprint * t))[:, 0]
             result.grazed[pick(ray, passed)] = True

@@ -65,7 +65,10 @@ class ShownScene:
         """See `Shown.pixels`; one ray per pixel."""
         moment = self._moment(look.time)
         origins, directions = rays.origins.t().contiguous(), rays.directions.t().contiguous()
-        hits = trace(moment.grid, origins, directions, box=look.box)
+        # A fifth of a pixel, at the distance where things are, is near enough.
+        away = float((origins[:, 0] - torch.tensor(self.box).mean(0)).norm())
+        near = min(2e-3, max(5e-5, 0.2 * away * float(rays.pixel_widths[0])))
+        hits = trace(moment.grid, origins, directions, box=look.box, arrived=near)
         found = (hits.part >= 0).nonzero()[:, 0]
         if look.mode == "depth":
             return hits.distance
