@@ -125,7 +125,7 @@ def main() -> None:
         opened = Library([path]).open(path.name)
         row = rows[path.stem] = measured(opened.shown)
         lines.append([
-            f"{path.stem} ({opened.entry.architecture})",
+            f"{path.stem} ({opened.entry.architecture or opened.shown.kind})",
             f"{row['first_ms']:.0f}",
             f"{row['coarse_ms']:.0f}",
             f"{row['moving_fps']:.1f}",
