@@ -20,6 +20,7 @@ from neural_fields.exporters import MeshReport, export_mesh
 from neural_fields.exporters.frame import Frame
 from neural_fields.exporters.mesh_file import checked_output
 from neural_fields.fields import (
+    DynamicField,
     ImageConfig,
     ImageField,
     RadianceConfig,
@@ -148,6 +149,7 @@ def load_what(
 
 _FRAMES = 10  # of a video, one per start of the field
 _NEEDS: dict[str, tuple[str, type[Dataset | Picture | Mesh]]] = {
+    "dynamic": ("data set", Dataset),
     "radiance": ("data set", Dataset),
     "image": ("picture", Picture),
     "sdf": ("mesh", Mesh),
@@ -162,6 +164,7 @@ def export(
     threshold: float | None = None,
     frame: Frame = "input",
     min_volume: float | None = None,
+    time: float | None = None,
     scene: Mapping[str, Any] | None = None,
     on_block: Callable[[int, int], None] | None = None,
 ) -> MeshReport:
@@ -176,6 +179,7 @@ def export(
         frame: `input`, or `field` for the field's own, where a loader moved the input.
         min_volume: parts of less than this share of the largest part's volume are left out; None:
             0 for distances, a thousandth for densities.
+        time: of a field that moves, in [0, 1].
         scene: of the field's file, which has it already where `field` is one.
         on_block: called with (parts done, parts in all).
 
@@ -195,6 +199,12 @@ def export(
         content = read_field_file(field)
         scene = content.scene if scene is None else scene
         field = build_field(content, field)
+    if time is not None and not isinstance(field, DynamicField):
+        raise InputError(f"--time: does not apply to a field of kind {field.kind}.")
+    if isinstance(field, DynamicField) and not field.is_moment:
+        if time is None:
+            raise InputError("export: the field moves; say with --time which moment, such as 0.5.")
+        field = field.at(time)
     return export_mesh(
         field,
         path,

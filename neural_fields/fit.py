@@ -1,4 +1,4 @@
-"""Fitting fields to data: `nf.fit.nerf`, `nf.fit.sdf`, `nf.fit.image`."""
+"""Fitting fields to data: `nf.fit.nerf`, `nf.fit.dynamic`, `nf.fit.sdf`, `nf.fit.image`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,16 +17,17 @@ from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.data.mesh import Mesh, load_mesh
 from neural_fields.data.picture import Picture, load_picture
 from neural_fields.errors import InputError
-from neural_fields.fields import read_field_file
+from neural_fields.fields import RadianceConfig, read_field_file
 from neural_fields.spectra.choice import choose
 from neural_fields.spectra.signals import signal_of
 from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import Description, checkpoint_path
 from neural_fields.training.image import ImageTrainer
 from neural_fields.training.loop import Control
-from neural_fields.training.nerf import NerfTrainer
+from neural_fields.training.nerf import NerfOptions, NerfTrainer
 from neural_fields.training.presets import (
     Config,
+    dynamic_setup,
     image_setup,
     radiance_setup,
     sdf_setup,
@@ -40,7 +41,7 @@ from neural_fields.training.thumbnail import of_image, of_scene, of_shape
 
 _SECONDS: dict[architectures.Kind, float] = {"radiance": 60.0, "image": 20.0, "sdf": 60.0}
 
-__all__ = ["Control", "Progress", "Run", "default_seconds", "image", "nerf", "sdf"]
+__all__ = ["Control", "Progress", "Run", "default_seconds", "dynamic", "image", "nerf", "sdf"]
 
 
 def default_seconds(
@@ -116,16 +117,140 @@ def nerf(
         >>> run = nerf("lego", "lego.nf", seconds=60)  # doctest: +SKIP
         >>> run.summary["psnr_train"]  # doctest: +SKIP
     """
+    choices = _Choices(field, preset, modulate, precision, bits, fresh)
+    return _fit_photographs(
+        radiance_setup,
+        choices,
+        data,
+        output,
+        background=background,
+        downscale=downscale,
+        seconds=seconds,
+        steps=steps,
+        seed=seed,
+        resume=resume,
+        options=options,
+        save_every=save_every,
+        on_choice=on_choice,
+        on_progress=on_progress,
+        control=control,
+        on_start=on_start,
+    )
+
+
+def dynamic(
+    data: str | os.PathLike[str] | Dataset,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    field: FieldChoice = "hash",
+    preset: str = "default",
+    modulate: str | None = None,
+    precision: str = "float32",
+    bits: int = 32,
+    background: str = "auto",
+    downscale: int = 1,
+    seconds: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    options: dict[str, Any] | None = None,
+    save_every: float = 60.0,
+    on_progress: Callable[[Progress], None] | None = None,
+    control: Control | None = None,
+    on_start: Callable[[NerfTrainer, Dataset], None] | None = None,
+) -> Run:
+    """Fit a radiance field that moves to posed photographs of different times.
+
+    Args:
+        data: a folder whose frames have a `time` in [0, 1], or a loaded training split.
+        output: as for `nerf`.
+        field: as for `nerf`; a network that moves positions with time stands before it.
+        preset: `default`, or one of the architecture's; `nerf` of `mlp` is T-NeRF.
+        modulate: `none`, or coordinate-aware modulation by `time`, or as for `nerf`; None: by
+            `time`, where the architecture has hidden layers.
+        precision: as for `nerf`.
+        bits: as for `nerf`.
+        background: as for `nerf`.
+        downscale: as for `nerf`.
+        seconds: trained seconds; 60 where neither it nor `steps` is given.
+        steps: number of steps; repeats bit for bit on one machine and path.
+        seed: of every random choice.
+        resume: go on from the checkpoint beside `output`.
+        options: fields of `NerfOptions` to change.
+        save_every: trained seconds between checkpoints.
+        on_progress: called after every step.
+        control: pauses the run and asks it for checkpoints, from any thread.
+        on_start: called once, when data and trainer are ready.
+
+    Raises:
+        InputError: data, output or an option is at fault, or the photographs are of one time.
+        TrainingError: the loss or a parameter became non-finite; the last good file is kept.
+
+    Example:
+        >>> run = dynamic("bounce", "bounce.nf", downscale=4)  # doctest: +SKIP
+        >>> run.field.at(0.5).density(positions)  # doctest: +SKIP
+    """
+    return _fit_photographs(
+        dynamic_setup,
+        _Choices(field, preset, modulate, precision, bits),
+        data,
+        output,
+        background=background,
+        downscale=downscale,
+        seconds=seconds,
+        steps=steps,
+        seed=seed,
+        resume=resume,
+        options=options,
+        save_every=save_every,
+        on_progress=on_progress,
+        control=control,
+        on_start=on_start,
+    )
+
+
+class _Choices(NamedTuple):
+    """What a radiance field is to be, rested or moving."""
+
+    field: FieldChoice
+    preset: str
+    modulate: str | None
+    precision: str
+    bits: int
+    fresh: bool = False
+
+
+def _fit_photographs(
+    setup: Callable[[Dataset, Chosen, str], tuple[RadianceConfig, NerfOptions]],
+    choices: _Choices,
+    data: str | os.PathLike[str] | Dataset,
+    output: str | os.PathLike[str] | None,
+    *,
+    background: str,
+    downscale: int,
+    seconds: float | None,
+    steps: int | None,
+    seed: int,
+    resume: bool,
+    options: dict[str, Any] | None,
+    save_every: float,
+    on_progress: Callable[[Progress], None] | None,
+    control: Control | None,
+    on_start: Callable[[NerfTrainer, Dataset], None] | None,
+    on_choice: Callable[[dict[str, Any]], None] | None = None,
+) -> Run:
+    """See `nerf` and `dynamic`."""
+    preset = choices.preset
     _check_numbers(seed, save_every)
-    chosen = _chosen(field)
+    chosen = _chosen(choices.field)
     budget = _budget("radiance", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
     if not isinstance(data, Dataset):
         data = load_dataset(data, "train", downscale, background)
-    config, training = radiance_setup(data, chosen, preset)
-    config = with_choices(config, precision, modulate, bits, len(data))
+    config, training = setup(data, chosen, preset)
+    config = with_choices(config, choices.precision, choices.modulate, choices.bits, len(data))
     begun = path if resume else None
-    config, record, spent = _frequencies(config, data, fresh, begun, budget, on_choice)
+    config, record, spent = _frequencies(config, data, choices.fresh, begun, budget, on_choice)
     trainer = NerfTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene=_scene(data, trainer),

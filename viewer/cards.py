@@ -8,6 +8,7 @@ from neural_fields.viewer.library import Entry
 from neural_fields.viewer.report_figures import png_uri
 
 _KINDS = {
+    "dynamic": "radiance field that moves",
     "radiance": "radiance field",
     "sdf": "signed distance field",
     "image": "image field",

@@ -38,7 +38,7 @@ class Entry:
         name: what visitors call it by: its path below the folder that was given.
         path: where it is.
         stamp: changes when the file does.
-        kind: radiance, image, sdf or scene; empty where the file cannot be read.
+        kind: radiance, dynamic, image, sdf or scene; empty where the file cannot be read.
         architecture: such as hash.
         psnr: dB, and what it is of; or None.
         n_bytes: size of the file.

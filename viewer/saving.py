@@ -87,7 +87,9 @@ class Saver:
             _EXPORTING.release()
             raise InputError(f"Save mesh: needs one of {', '.join(_FORMATS)}, got {form!r}.")
         n_cells = min(512, max(32, int(self._cells.value)))
-        arguments = (opened, opened.shown.field, form, n_cells)
+        wish = self._wish()
+        field = opened.shown.at(0.0 if wish is None else wish.state.look.time)
+        arguments = (opened, field, form, n_cells)
         threading.Thread(target=self._export, args=arguments, name="nf-mesh", daemon=True).start()
 
     def _export(

@@ -5,14 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from neural_fields.data.dataset import Dataset
 from neural_fields.data.picture import Picture
-from neural_fields.fields import FieldFile, ImageField, RadianceField, Samples, SdfField
+from neural_fields.fields import (
+    DynamicField,
+    FieldFile,
+    ImageField,
+    RadianceField,
+    Samples,
+    SdfField,
+)
 from neural_fields.fields.image import to_curve
 from neural_fields.fields.load import Field
 from neural_fields.fields.radiance import Corner
@@ -118,17 +125,18 @@ class ShownSolid:
         self, field: RadianceField | SdfField, content: FieldFile, data: Dataset | None = None
     ) -> None:
         self.field: RadianceField | SdfField = field
-        self.work, self.moves = _work(field), False
-        self.kind: Literal["radiance", "sdf"] = field.kind  # type: ignore[assignment]
+        self.work, self.kind = _work(field), field.kind
+        self.moves = isinstance(field, DynamicField)
         self.cameras = _training_cameras(content)
         self.data = data
         self._photographs = None if data is None else Photographs(data)
         self.modes: tuple[str, ...] = MODES
-        if field.kind == "sdf":
+        if isinstance(field, SdfField):
             self.modes += ("slice",)
-        if data is not None:
+        if data is not None and not self.moves:  # the nearest photograph is of another moment
             self.modes += ("error",)
-        self._own = _own_background(content) if field.kind == "radiance" else (1.0, 1.0, 1.0)
+        is_shape = isinstance(field, SdfField)
+        self._own = (1.0, 1.0, 1.0) if is_shape else _own_background(content)
 
     @property
     def box(self) -> Box:
@@ -145,15 +153,21 @@ class ShownSolid:
 
     def pixels(self, rays: Rays, look: Look) -> Tensor:
         """See `Shown.pixels`."""
-        background = torch.tensor(look.background or self._own)
-        if look.mode == "slice" and isinstance(self.field, SdfField):
+        background, field = torch.tensor(look.background or self._own), self.at(look.time)
+        if look.mode == "slice" and isinstance(field, SdfField):
             plane = look.plane or Slice(1, sum(corner[1] for corner in self.box) / 2)
-            return slice_rays(self.field, *rays, plane, background, look.box)
-        if look.mode == "error" and isinstance(self.field, RadianceField):
+            return slice_rays(field, *rays, plane, background, look.box)
+        if look.mode == "error" and isinstance(field, RadianceField):
             assert self._photographs is not None
-            return self._photographs.errors(self.field, *rays, look.box)
+            return self._photographs.errors(field, *rays, look.box)
         mode: Mode = look.mode  # type: ignore[assignment]
-        return seen_by_rays(self.field, *rays, mode=mode, background=background, box=look.box)
+        return seen_by_rays(field, *rays, mode=mode, background=background, box=look.box)
+
+    def at(self, time: float) -> RadianceField | SdfField:
+        """The field as it is at a time."""
+        if not isinstance(self.field, DynamicField):
+            return self.field
+        return self.field.at(min(1.0, max(0.0, time)))
 
 
 class ShownPicture:

@@ -230,11 +230,13 @@ class Architecture:
     Attributes:
         name: what --field and files call it; the name of its module.
         summary: one line for people.
+        sees_time: whether the fourth of four dimensions is the time of a field that moves.
         presets: names of sizes besides `default`, with what they are.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    sees_time: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     @property

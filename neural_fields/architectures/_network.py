@@ -10,7 +10,15 @@ from torch import Tensor
 
 from neural_fields.architectures._base import Kind, Rates, Smoothness, Trunk
 from neural_fields.decoders import Mlp
-from neural_fields.ops import MlpSpec, mlp
+from neural_fields.ops import MlpSpec, frequency, mlp
+
+TIME_OCTAVES = 4  # T-NeRF's
+N_TIME_WAVES = 1 + 2 * TIME_OCTAVES
+
+
+def time_waves(times: Tensor) -> Tensor:
+    """Times [n, 1] in [0, 1] as [n, N_TIME_WAVES] that a network can bend: few, and slow."""
+    return frequency(times.contiguous() * 2 - 1, TIME_OCTAVES)
 
 
 class NetworkTrunk(Trunk):

@@ -23,6 +23,7 @@ from neural_fields.architectures import (
     octave_candidates,
     register,
 )
+from neural_fields.architectures._network import N_TIME_WAVES, time_waves
 from neural_fields.decoders import Head, Mlp
 from neural_fields.encodings import HashEncoding
 from neural_fields.ops import HashGridSpec, MlpSpec
@@ -59,6 +60,7 @@ class Hash(Architecture):
 
     name = "hash"
     summary = "multiresolution hash grid and a small network: the fastest to fit"
+    sees_time = True
     presets = MappingProxyType(
         {
             "ngp": "instant-ngp's sizes, 8 levels of 4 features",
@@ -74,9 +76,10 @@ class Hash(Architecture):
         return HashGridSpec(n_dims=n_dims, **sizes)
 
     def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> HashTrunk:
-        """Grid and network."""
-        spec = self.grid(n_dims)
-        widths = (spec.n_output, *self.hidden, n_output)
+        """Grid and network, which sees waves of time beside the grid's features if there is one."""
+        spec = self.grid(min(n_dims, 3))
+        n_waves = N_TIME_WAVES if n_dims == 4 else 0
+        widths = (spec.n_output + n_waves, *self.hidden, n_output)
         return HashTrunk(spec, MlpSpec(widths, **network._asdict()))
 
     @classmethod
@@ -84,7 +87,7 @@ class Hash(Architecture):
         """The finest level has 2048 vertices, or as many as a larger picture.
 
         Default radiance fields have about two per pixel instead: 0.65 dB more on lego after a
-        minute. SDFs: 3.2 M parameters, whatever the mesh.
+        minute; what moves needs a second hidden layer. SDFs: 3.2 M parameters, whatever the mesh.
         """
         finest = 2048 * target.scale
         if target.kind == "image":
@@ -99,7 +102,8 @@ class Hash(Architecture):
             return cls(finest_resolution=finest)
         vertices = 2.5 * target.finest
         finest = 2 ** min(13, max(9, round(math.log2(max(vertices, 1.0)))))
-        return cls(log2_table_size=18, finest_resolution=finest)
+        hidden = (64, 64) if target.n_dims == 4 else (64,)
+        return cls(log2_table_size=18, finest_resolution=finest, hidden=hidden)
 
     @classmethod
     def color_head(cls, preset: str = "default") -> Head:
@@ -174,11 +178,16 @@ class HashTrunk(Trunk):
         self, positions: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
     ) -> Tensor:
         """Twice differentiable in positions as far as the grid's interpolation is."""
-        return self.mlp.forward(self.encoding(positions), scale, shift)
+        features = self.encoding(positions[:, :3].contiguous())
+        if positions.shape[1] == 4:
+            features = torch.cat([features, time_waves(positions[:, 3:])], 1)
+        return self.mlp.forward(features, scale, shift)
 
     def fused(self) -> FusedTrunk | None:
         """Where all widths are multiples of 16."""
         spec = self.mlp.spec
-        if spec.normalize or any(width % 16 for width in spec.widths):
+        if spec.normalize or spec.widths[0] != self.encoding.spec.n_output:
+            return None
+        if any(width % 16 for width in spec.widths):
             return None
         return FusedTrunk(self.encoding.spec, self.mlp.spec, self.encoding.table, self.mlp.params)

@@ -21,7 +21,13 @@ from neural_fields.architectures import (
     Trunk,
     register,
 )
-from neural_fields.architectures._network import deep_rates, draw_uniform, linear_bound
+from neural_fields.architectures._network import (
+    N_TIME_WAVES,
+    deep_rates,
+    draw_uniform,
+    linear_bound,
+    time_waves,
+)
 from neural_fields.decoders import Head
 from neural_fields.decoders import Mlp as Network
 from neural_fields.encodings import integrated_frequency
@@ -55,6 +61,7 @@ class Mlp(Architecture):
     integrated: int = 0
 
     name = "mlp"
+    sees_time = True
     summary = "frequency encoding and a deep relu network: small, slow to fit"
     presets = MappingProxyType(
         {
@@ -123,7 +130,8 @@ class MlpTrunk(Trunk):
         self.sees_variances = config.integrated > 0
         self._config, self._normalize = config, network.normalize
         self.as_nerf = config.convention == "nerf"
-        n_input = n_dims * (2 * config.octaves + (self.as_nerf and not self.sees_variances))
+        n_waves = 2 * config.octaves + (self.as_nerf and not self.sees_variances)
+        n_input = min(n_dims, 3) * n_waves + (N_TIME_WAVES if n_dims == 4 else 0)
         plain: dict[str, Any] = network._asdict()
         options = {"biases": self.as_nerf, **plain}
         before, after = config.hidden[: config.skip], config.hidden[config.skip :]
@@ -183,7 +191,10 @@ class MlpTrunk(Trunk):
         return hidden
 
     def encode(self, positions: Tensor, variances: Tensor | None = None) -> Tensor:
-        """What the first layer gets of positions [n, n_dims]."""
+        """What the first layer gets of positions [n, n_dims], the fourth of which is time."""
+        if positions.shape[1] == 4:
+            place = self.encode(positions[:, :3].contiguous(), variances)
+            return torch.cat([place, time_waves(positions[:, 3:])], 1)
         inside, octaves = positions.clamp(0, 1), self._config.octaves
         if self.sees_variances:
             if variances is None:  # of a uniform draw from a cell

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from neural_fields.api import load_for
 from neural_fields.errors import InputError
-from neural_fields.fields import FieldFile, RadianceField, SdfField
+from neural_fields.fields import DynamicField, FieldFile, RadianceField, SdfField
 from neural_fields.rendering.camera_json import read_json
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.orbits import around, as_trained, resized
@@ -30,8 +32,12 @@ def plan(
     data: Path | None,
     split: str,
     size: tuple[int, int] | None,
+    time: float | None = None,
 ) -> CameraPath:
-    """The cameras that the options ask for; raises InputError where they cannot be had."""
+    """The cameras that the options ask for; raises InputError where they cannot be had.
+
+    Of what moves, cameras without times see it from its first moment to its last one, or at `time`.
+    """
     if orbit is not None and not 1 <= orbit <= 100_000:
         raise InputError(f"--orbit: needs 1 to 100000 views, got {orbit}.")
     if data is not None:
@@ -47,7 +53,22 @@ def plan(
             around(field, orbit) if isinstance(field, SdfField) else _orbit(content, field, orbit)
         )
         path = CameraPath(orbits, [f"{index:05d}" for index in range(orbit)])
+    path = replace(path, cameras=_timed(path.cameras, field, time))
     return path if size is None else replace(path, cameras=resized(path.cameras, *size))
+
+
+def _timed(cameras: Cameras, field: RadianceField | SdfField, time: float | None) -> Cameras:
+    if not isinstance(field, DynamicField):
+        if time is not None:
+            raise InputError(f"--time: does not apply to a field of kind {field.kind}.")
+        return replace(cameras, times=None)
+    if time is not None and not 0 <= time <= 1:
+        raise InputError(f"--time: needs a number in [0, 1], got {time}.")
+    if time is None and cameras.times is not None:
+        return cameras
+    n = len(cameras)
+    times = torch.linspace(0, 1, n) if time is None else torch.full((n,), float(time))
+    return replace(cameras, times=times)
 
 
 def _from_file(source: Path) -> CameraPath:

@@ -22,6 +22,7 @@ def export(
     threshold: float | None = None,
     frame: Literal["input", "field"] = "input",
     min_volume: float | None = None,
+    time: float | None = None,
     json: str | None = None,
 ) -> None:
     """Write the surface of a signed distance field or a radiance field as a closed mesh.
@@ -36,6 +37,7 @@ def export(
         frame: input is that of the data; field is the field's own, where a loader moved the data.
         min_volume: parts of less than this share of the largest part's volume are left out; if not
             given 0 for distances and 0.001 for densities.
+        time: of a field that moves, in [0, 1].
         json: write what was done as JSON to this file, or - for stdout.
     """
     from neural_fields import api
@@ -54,6 +56,7 @@ def export(
         threshold=threshold,
         frame=frame,
         min_volume=min_volume,
+        time=time,
         on_block=progress,
     )
     if bar is not None:

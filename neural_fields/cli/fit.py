@@ -1,4 +1,4 @@
-"""`nf fit nerf`, `nf fit sdf` and `nf fit image`."""
+"""`nf fit nerf`, `nf fit dynamic`, `nf fit sdf` and `nf fit image`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
 }
 _SDF_KEYS = {key: kinds for key, kinds in _KEYS.items() if key != "downscale"}
 _NERF_KEYS: dict[str, tuple[type, ...]] = {**_KEYS, "background": (str, list)}
+_DYNAMIC_KEYS = {key: kinds for key, kinds in _NERF_KEYS.items() if key != "fresh"}
 _BACKGROUNDS = ("white", "black", "random", "auto", "R,G,B")
 
 
@@ -116,6 +117,85 @@ def fit_nerf(
     with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
         calls = {**watch.calls, "on_choice": view.choice, **chosen}
         run = fit.nerf(data, output, resume=resume, save_every=save_every, **calls)
+        return view.finish(run, data, watch)
+
+
+def fit_dynamic(
+    data: tyro.conf.Positional[Path],
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    field: str | None = None,
+    preset: str | None = None,
+    modulate: str | None = None,
+    precision: str | None = None,
+    bits: int | None = None,
+    background: str | None = None,
+    seconds: float | None = None,
+    steps: int | None = None,
+    device: Literal["auto", "cpu"] = "auto",
+    seed: int | None = None,
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    config: Path | None = None,
+    downscale: int | None = None,
+    save_every: float = 60.0,
+    viewer: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    viewer_port: int = 7007,
+    json: str | None = None,
+) -> int:
+    """Fit a radiance field that moves to posed photographs of different times.
+
+    A network moves positions with time before a field that rests. With neither --seconds nor
+    --steps it trains for 60 seconds; a few minutes are better. Options: defaults, then the preset,
+    then --config, then flags.
+
+    Args:
+        data: folder as of nf fit nerf, whose frames have a time in [0, 1] (the layout of D-NeRF).
+        output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
+        field: architecture (hash); docs/architectures.md compares them. Or FILE.json: encoding and
+            network as tiny-cuda-nn's configurations have them.
+        preset: default, or a size of the architecture's own; nerf of mlp is T-NeRF.
+        modulate: time (the default, where the architecture has hidden layers), none, xyz,
+            direction, direction-trunk or camera: coordinate-aware modulation of hidden layers.
+        precision: of the networks: float32, or bf16, which trains faster on processors that
+            multiply it and rounds.
+        bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
+            each, for small files.
+        background: white, black, random or R,G,B that pictures are scored over; images with alpha
+            are white unless told otherwise.
+        seconds: trained seconds, without loading.
+        steps: number of steps; such a run repeats bit for bit.
+        device: where to train; this version trains on the CPU.
+        seed: of every random choice (0).
+        resume: go on from the checkpoint to the same total.
+        config: TOML file with field, preset, modulate, precision, bits, background, seconds, steps,
+            seed and downscale, and a table [training].
+        downscale: box-average the photographs by this factor (1).
+        save_every: trained seconds between checkpoints.
+        viewer: show the run in a browser: watch, play, pause, save.
+        viewer_port: where; the next free one where it is taken, 0 for any.
+        json: write the summary as JSON to this file, or - for stdout.
+    """
+    from neural_fields import fit
+
+    del device
+    flags = {
+        "field": field,
+        "preset": preset,
+        "modulate": modulate,
+        "precision": precision,
+        "bits": bits,
+        "background": background,
+        "seconds": seconds,
+        "steps": steps,
+        "seed": seed,
+        "downscale": downscale,
+    }
+    chosen = _merged(config, flags, _DYNAMIC_KEYS)
+    _check_background(chosen.get("background"))
+    view = _View("radiance", chosen, json)
+    with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
+        run = fit.dynamic(
+            data, output, resume=resume, save_every=save_every, **watch.calls, **chosen
+        )
         return view.finish(run, data, watch)
 
 
@@ -394,6 +474,7 @@ class _View:
             say("go on with the same command and --resume", self._json)
         else:
             look = {
+                "dynamic": "render {} -o turn.mp4 --orbit 90",
                 "radiance": "render {} -o turn.mp4 --orbit 90",
                 "image": "render {} -o picture.png",
                 "sdf": "render {} -o turn.mp4 --orbit 90",

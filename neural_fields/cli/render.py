@@ -26,6 +26,7 @@ def render(
     size: str | None = None,
     crop: str | None = None,
     fps: float | None = None,
+    time: float | None = None,
     json: str | None = None,
 ) -> None:
     """Render a field: views or a video of a scene or a shape, or a picture at any size and crop.
@@ -45,6 +46,7 @@ def render(
         size: WxH; the cameras' or the picture's own size if not given.
         crop: LEFT,TOP,WIDTH,HEIGHT in pixels of the picture that was fitted.
         fps: frames per second of a video (the camera file's, else 30).
+        time: of a field that moves, in [0, 1]; if not given the cameras' own, or all of it.
         json: write a summary as JSON to this file, or - for stdout.
     """
     from neural_fields import api
@@ -58,7 +60,9 @@ def render(
     built = build_field(content, field)
     if isinstance(built, ImageField):
         views = {"--orbit": orbit, "--cameras": cameras, "--data": data, "--fps": fps}
-        _refuse({**views, "--mode": None if mode == "rgb" else mode}, "an image field")
+        _refuse(
+            {**views, "--time": time, "--mode": None if mode == "rgb" else mode}, "an image field"
+        )
         render_picture(built, output, parse_size(size), crop, json)
         return
     _refuse({"--crop": crop}, f"a field of kind {built.kind}")
@@ -67,8 +71,8 @@ def render(
     if fps is not None and not 0 < fps <= 1000:
         raise InputError(f"--fps: needs a number above 0 and up to 1000, got {fps}.")
     pixels = parse_size(size)
-    path: CameraPath = plan(content, built, orbit, cameras, data, split, pixels)
-    stored = content.scene.get("background") if built.kind == "radiance" else [1.0, 1.0, 1.0]
+    path: CameraPath = plan(content, built, orbit, cameras, data, split, pixels, time)
+    stored = content.scene.get("background") if built.kind != "sdf" else [1.0, 1.0, 1.0]
     background = _background(stored, field)
     writer = Writer(output, fps or path.fps or 30.0)
     bar = Bar(len(path.names), "views")

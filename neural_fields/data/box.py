@@ -63,8 +63,8 @@ def scene_box(
     Returns:
         instant-ngp's box where the JSON has `aabb_scale`; else, where the cameras look at a
         common point, a cube around it that they all stand outside of, tightened to the
-        silhouettes where there is alpha; else a cube around the camera positions, 8 times as far
-        to each side as the farthest camera.
+        silhouettes where there is alpha and no time; else a cube around the camera positions, 8
+        times as far to each side as the farthest camera.
 
     Raises:
         InputError: a key of the JSON is wrong.
@@ -79,7 +79,7 @@ def scene_box(
     cube = _focus_cube(cameras)
     if cube is None:
         return SceneBox(_positions_cube(cameras), "positions")
-    if alpha is not None:
+    if alpha is not None and cameras.times is None:  # a silhouette is of one moment
         carved = _carve(cameras, alpha, cube)
         if carved is not None:
             return SceneBox(carved, "silhouettes")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from neural_fields.errors import InputError
 from neural_fields.ops import ModulationSpec, modulation
 
-Coordinates = Literal["xy", "xyz", "direction", "direction-trunk", "camera"]
-_DIMS = {"xy": 2, "xyz": 3, "direction": 2, "direction-trunk": 2, "camera": 1}
+Coordinates = Literal["xy", "xyz", "direction", "direction-trunk", "camera", "time"]
+_DIMS = {"xy": 2, "xyz": 3, "direction": 2, "direction-trunk": 2, "camera": 1, "time": 1}
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Modulate:
             trunk's hidden layers), the viewing direction's azimuth and elevation (`direction`
             acts on the colour head's layers, `direction-trunk` on the trunk's, whose density then
             depends on where it is seen from), or the number of the `camera`, on the colour head's:
-            how each photograph was exposed and lit.
+            how each photograph was exposed and lit; or the `time` of a field that moves, on the
+            trunk's layers.
         resolution: vertices per axis.
         normalize: the layers' rows to mean 0 and variance 1 first, per sample.
     """
@@ -47,7 +48,7 @@ class Modulate:
     @property
     def of_view(self) -> bool:
         """Whether it depends on who looks; where that is not known, the mean of all counts."""
-        return self.coordinates not in ("xy", "xyz")
+        return self.coordinates not in ("xy", "xyz", "time")
 
     @property
     def of_head(self) -> bool:

@@ -29,6 +29,7 @@ from neural_fields.distill.shape import FieldShape
 from neural_fields.distill.trainer import Distiller
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import (
+    DynamicField,
     FieldFile,
     RadianceField,
     SdfField,
@@ -203,6 +204,8 @@ def _check_ends(
         written = {path.resolve(), checkpoint_path(path).resolve()}
         if Path(teacher).resolve() in written:
             raise InputError(f"-o {path}: would overwrite the teacher; choose another name.")
+    if isinstance(field, DynamicField):
+        raise InputError("the teacher: moves, and only fields that rest can be converted so far.")
     if isinstance(field, RadianceField) and not bool(field.occupancy.any()):
         raise InputError("the teacher: has no occupied cells, so there is nothing to convert.")
     wanted = {"radiance": Dataset, "sdf": Mesh, "image": Picture}[field.kind]

@@ -1,5 +1,6 @@
 """Domain, encoding and decoder as one object: fields, and the file that holds them."""
 
+from neural_fields.fields.dynamic import DynamicConfig, DynamicField
 from neural_fields.fields.file import FieldFile, read_field_file, write_field_file
 from neural_fields.fields.image import ImageConfig, ImageField
 from neural_fields.fields.radiance import (
@@ -12,6 +13,8 @@ from neural_fields.fields.radiance import (
 from neural_fields.fields.sdf import SdfConfig, SdfField
 
 __all__ = [
+    "DynamicConfig",
+    "DynamicField",
     "FieldFile",
     "ImageConfig",
     "ImageField",

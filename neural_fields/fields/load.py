@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from neural_fields.errors import InputError
+from neural_fields.fields.dynamic import DynamicConfig, DynamicField
 from neural_fields.fields.file import FieldFile, read_field_file, tensor_of, write_field_file
 from neural_fields.fields.image import ImageConfig, ImageField
 from neural_fields.fields.quantize import packed, quantize_, unpack_into
@@ -18,6 +19,7 @@ from neural_fields.fields.sdf import SdfConfig, SdfField
 
 Field = RadianceField | ImageField | SdfField
 _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
+    "dynamic": (DynamicConfig, DynamicField),
     "radiance": (RadianceConfig, RadianceField),
     "image": (ImageConfig, ImageField),
     "sdf": (SdfConfig, SdfField),

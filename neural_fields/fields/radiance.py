@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -42,13 +42,15 @@ class Samples(NamedTuple):
 
     positions [n, d]; unit directions [n, 3] or None; variances [n, d] of what a position stands
     for along the axes, which only some architectures look at, or None; camera_ids int64 [n], of
-    training cameras, which only modulation by camera looks at, or None.
+    training cameras, which only modulation by camera looks at, or None; times [n] in [0, 1], which
+    only fields that move look at, or None.
     """
 
     positions: Tensor
     directions: Tensor | None = None
     variances: Tensor | None = None
     camera_ids: Tensor | None = None
+    times: Tensor | None = None
 
 
 class Levels(NamedTuple):
@@ -131,11 +133,14 @@ class RadianceConfig:
     modulate: Modulate | None = None
     weight_bits: int = 32
 
+    MODULATIONS: ClassVar[tuple[str, ...]] = ("xyz", "direction", "direction-trunk", "camera")
+
     def __post_init__(self) -> None:
-        if self.modulate is not None and self.modulate.coordinates == "xy":
+        cam, known = self.modulate, self.MODULATIONS
+        if cam is not None and cam.coordinates not in known:
             raise InputError(
-                "--modulate: a radiance field needs xyz, direction, direction-trunk or camera, "
-                "got xy."
+                f"--modulate: a field of this kind needs {', '.join(known[:-1])} or {known[-1]}, "
+                f"got {cam.coordinates}."
             )
         check_weight_bits(self.weight_bits)
 
@@ -143,17 +148,22 @@ class RadianceConfig:
         """Plain data for JSON."""
         return {**asdict(self), "architecture": self.architecture.to_dict()}
 
-    @staticmethod
-    def from_dict(data: dict[str, Any]) -> RadianceConfig:
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
         """The inverse of `to_dict`; unknown or missing keys raise InputError."""
-        parts = checked_keys(RadianceConfig, data)
+        return cls(**cls._parts(data))
+
+    @classmethod
+    def _parts(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """What the constructor takes."""
+        parts = checked_keys(cls, data)
         parts["architecture"] = architectures.from_dict(data["architecture"])
         parts["box"] = tuple(tuple(float(x) for x in corner) for corner in parts["box"])
         parts["head"] = Head(**checked_keys(Head, parts["head"]))
         parts["sampling"] = Sampling(**checked_keys(Sampling, parts["sampling"]))
         if parts["modulate"] is not None:
             parts["modulate"] = Modulate(**checked_keys(Modulate, data["modulate"]))
-        return RadianceConfig(**parts)
+        return parts
 
 
 class RadianceField(nn.Module):
@@ -171,7 +181,8 @@ class RadianceField(nn.Module):
     """
 
     kind = "radiance"
-    needs = ("positions", "directions")
+    needs: tuple[str, ...] = ("positions", "directions")
+    n_dims = 3  # of what the trunk sees
     # The cells that rays visit, in the order of csrc/ops/occupancy; all of them at first.
     occupancy: Tensor
 
@@ -183,13 +194,21 @@ class RadianceField(nn.Module):
         self._make_parts()
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
-            for part in (self.trunk, self.color_head):
-                if part is not None:
-                    part.reset(generator)
-            if self.modulation is not None:
-                self.modulation.reset()
-        words = torch.full((config.sampling.grid.n_words,), -1, dtype=torch.int64)
+            self._reset(generator)
+        words = torch.full(self._occupancy_shape, -1, dtype=torch.int64)
         self.register_buffer("occupancy", words, persistent=False)
+
+    @property
+    def _occupancy_shape(self) -> tuple[int, ...]:
+        return (self.config.sampling.grid.n_words,)
+
+    def _reset(self, generator: torch.Generator) -> None:
+        """Draw all parameters."""
+        for part in (self.trunk, self.color_head):
+            if part is not None:
+                part.reset(generator)
+        if self.modulation is not None:
+            self.modulation.reset()
 
     def _make_parts(self) -> None:
         """Trunk, colour head (where the trunk has no colours) and modulation of one of them."""
@@ -199,7 +218,7 @@ class RadianceField(nn.Module):
         options = NetworkOptions(config.precision, normalize and not of_head)
         has_color = config.architecture.has_color
         n_output = 0 if has_color else config.head.n_features
-        self.trunk = config.architecture.trunk(3, n_output, options)
+        self.trunk = config.architecture.trunk(self.n_dims, n_output, options)
         self.color_head: ColorHead | None = None
         self.modulation: Modulation | None = None
         if not has_color:
@@ -310,6 +329,8 @@ class RadianceField(nn.Module):
         """Where the modulation's grid is looked up; None where the samples do not say."""
         if cam.coordinates == "xyz":
             return cube.positions
+        if cam.coordinates == "time":
+            return None if cube.times is None else cube.times[:, None]
         if cam.coordinates == "camera":
             ids = cube.camera_ids
             return None if ids is None else camera_coordinates(ids, cam.resolution[0])

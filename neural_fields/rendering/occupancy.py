@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neural_fields.fields import RadianceField, Samples
+from neural_fields.fields import DynamicField, RadianceField, Samples
 from neural_fields.ops import (
     occupancy_centers,
     occupancy_points,
@@ -16,6 +16,8 @@ from neural_fields.ops import (
 
 THRESHOLD = 0.01  # optical thickness of one step
 DECAY = 0.95
+_MOVING_THRESHOLD = 0.003  # 0.01 empties cells before what moves is found: 0.3 dB less
+_LOOKS = 2  # moments of a span at which an update looks at a cell
 
 
 class OccupancyGrid:
@@ -30,9 +32,22 @@ class OccupancyGrid:
     Source: Mueller et al. 2022, appendix E; deviations are listed in docs/ops/occupancy.md.
     """
 
-    def __init__(self, field: RadianceField, visible: Tensor | None = None, seed: int = 0) -> None:
-        """`visible`: bool [cells], which cells may ever hold anything; None = those in the box."""
+    def __init__(
+        self,
+        field: RadianceField,
+        visible: Tensor | None = None,
+        seed: int = 0,
+        span: tuple[float, float] | None = None,
+        threshold: float = THRESHOLD,
+    ) -> None:
+        """Begin with all cells occupied.
+
+        `visible`: bool [cells], which cells may ever hold anything; None = those in the box.
+        `span` of time, of a moment of a field that moves: cells count that are occupied at any time
+        in it. `threshold` is what counts as occupied.
+        """
         self.field = field
+        self._span, self._threshold = span, threshold
         self.seed = seed
         self._spec = field.config.sampling.grid
         self.values = torch.zeros(self._spec.n_cells)
@@ -53,11 +68,24 @@ class OccupancyGrid:
         """
         cells = self._candidates[index % share :: share].contiguous()
         points = occupancy_points(cells, self._spec, seed=self.seed, stream=index)
-        log_density = _log_density(self.field, points.mul_(0.5).add_(0.5))
+        log_density = self._log_density(points.mul_(0.5).add_(0.5), index)
         thickness = log_density.clamp_(max=20.0).exp_() * self.field.config.sampling.step
         occupancy_update(self.values, cells, thickness, self._spec, decay=decay)
-        words = occupancy_words(self.values, self._spec, threshold=THRESHOLD)
+        words = occupancy_words(self.values, self._spec, threshold=self._threshold)
         self.field.occupancy.copy_(words)
+
+    def _log_density(self, cube: Tensor, index: int) -> Tensor:
+        """Log-density per unit [n] at cube coordinates [n, 3]; the highest of a few times."""
+        if self._span is None:
+            return _log_density(self.field, cube)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        first, last = self._span
+        highest = torch.full((cube.shape[0],), -torch.inf)
+        for look in range(_LOOKS):
+            share = (torch.rand(cube.shape[0], generator=generator) + look) / _LOOKS
+            log_density = _log_density(self.field, cube, first + (last - first) * share)
+            highest = torch.maximum(highest, log_density)
+        return highest
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Cube coordinates [n, 3] of points in cells that hold something, or in any candidates."""
@@ -74,12 +102,54 @@ class OccupancyGrid:
         return self._candidates.numel()
 
 
-def _log_density(field: RadianceField, cube: Tensor) -> Tensor:
+class MovingOccupancy:
+    """The same for a field that moves: a grid per span of time.
+
+    An update is of one span.
+
+    Attributes:
+        values: float32 [spans, cells].
+    """
+
+    def __init__(self, field: DynamicField, visible: Tensor | None = None, seed: int = 0) -> None:
+        """As of `OccupancyGrid`."""
+        n = field.config.n_spans
+        self._grids = [
+            OccupancyGrid(
+                field.at((k + 0.5) / n),
+                visible,
+                seed * n + k,
+                span=(k / n, (k + 1) / n),
+                threshold=_MOVING_THRESHOLD,
+            )
+            for k in range(n)
+        ]
+        self.values = torch.stack([grid.values for grid in self._grids])
+        for grid, values in zip(self._grids, self.values, strict=True):
+            grid.values = values
+
+    def update(self, index: int, share: int = 1, decay: float = DECAY) -> None:
+        """As of `OccupancyGrid`, where `share` counts the candidates of all spans."""
+        n = len(self._grids)
+        self._grids[index % n].update(index // n, max(1, share // n), decay)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """As of `OccupancyGrid`, from all spans."""
+        parts = [grid.sample(-(-n // len(self._grids)), generator) for grid in self._grids]
+        return torch.cat(parts)[:n]
+
+    @property
+    def n_candidates(self) -> int:
+        """Cells that updates look at, of all spans."""
+        return sum(grid.n_candidates for grid in self._grids)
+
+
+def _log_density(field: RadianceField, cube: Tensor, times: Tensor | None = None) -> Tensor:
     """Log-density per unit [n] at cube coordinates [n, 3]."""
     spec = field.fused_spec()
     if spec is None:
         world = (cube - 0.5) * (2 * field.unit) + cube.new_tensor(field.center)
-        log_density = field.evaluate(Samples(world), ("log_density",)).log_density
+        log_density = field.evaluate(Samples(world, times=times), ("log_density",)).log_density
         assert log_density is not None
         return log_density
     out = torch.empty(cube.shape[0])

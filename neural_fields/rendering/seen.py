@@ -8,6 +8,7 @@ from torch import Tensor
 from neural_fields.errors import InputError
 from neural_fields.fields import RadianceField, SdfField
 from neural_fields.rendering.cameras import Cameras
+from neural_fields.rendering.moments import seen_from
 from neural_fields.rendering.surface import surface_rays
 from neural_fields.rendering.volume import Box, Mode, Rendered, normals, over, render_rays
 
@@ -78,6 +79,7 @@ def seen_by_camera(
     background: Tensor,
 ) -> Tensor:
     """One camera's picture: as of `seen_by_rays`, [h, w, 3] or [h, w]."""
+    field = seen_from(field, cameras, index)
     origins, directions = cameras.image_rays(index)
     widths = cameras.pixel_widths(torch.full((origins.shape[0],), index))
     seen = seen_by_rays(field, origins, directions, widths, mode=mode, background=background)

@@ -14,6 +14,7 @@ from neural_fields.ops import MarchScene, composite, march, radiance_render
 from neural_fields.ops.threads import one_torch_thread
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.footprint import cone_variances
+from neural_fields.rendering.moments import seen_from
 
 CULL = 1e-4  # a sample of less weight gets no colour: below a third of an 8-bit step per ray
 _RAYS = 8192  # at once, where there is no fused path
@@ -153,6 +154,7 @@ def _render_in_waves(
 
 def render_view(field: RadianceField, cameras: Cameras, index: int = 0) -> Rendered:
     """One camera's picture: like `render_rays` with shapes [h, w, 3] and [h, w]."""
+    field = seen_from(field, cameras, index)
     origins, directions = cameras.image_rays(index)
     widths = cameras.pixel_widths(torch.full((origins.shape[0],), index))
     out = render_rays(field, origins, directions, widths)

@@ -11,10 +11,10 @@ from torch import Tensor
 from neural_fields.data.dataset import Dataset
 from neural_fields.decoders import direction_coordinates
 from neural_fields.errors import InputError
-from neural_fields.fields import RadianceConfig, RadianceField
+from neural_fields.fields import DynamicConfig, DynamicField, RadianceConfig, RadianceField
 from neural_fields.fields.quantize import quantized
 from neural_fields.ops import MarchScene
-from neural_fields.rendering.occupancy import OccupancyGrid
+from neural_fields.rendering.occupancy import MovingOccupancy, OccupancyGrid
 from neural_fields.training.radiance_step import Rays, gradient_step
 from neural_fields.training.state import START_POINTS, TrainState, grid_shares, stream_seed
 from neural_fields.training.visibility import visible_cells
@@ -30,10 +30,12 @@ class NerfOptions:
         grid_rate: of grids, at the start.
         matrix_rate: of the matrices of networks, at the start, root mean square of an
             orthogonal step (`Muon`); 0: Adam moves them, at `learning_rate`.
+        motion_rate: of the network that moves positions, at the start.
         modulation_share: learning rate of a modulation's grid as a share of the networks'.
         final_rate: all at the end, as a share of the start's; exponential between.
         huber: knee of the Huber loss (Mueller et al. 2022 use 0.1).
         l2: weight decay of the networks, added to the gradient.
+        grid_from: share of the budget before the first occupancy update.
         grid_every: steps between occupancy updates.
         grid_decay: decay of an evaluated cell's old estimate.
         grid_points: most cells that one update evaluates.
@@ -44,16 +46,18 @@ class NerfOptions:
     learning_rate: float = 4e-2
     grid_rate: float = 4e-2
     matrix_rate: float = 0.0
+    motion_rate: float = 1e-3
     modulation_share: float = 1.0
     final_rate: float = 0.03
     huber: float = 0.1
     l2: float = 1e-6
+    grid_from: float = 0.0
     grid_every: int = 16
     grid_decay: float = 0.9
     grid_points: int = 1 << 18
     coarse_step: float = 8.0
 
-    ANY_NUMBER = frozenset({"matrix_rate"})
+    ANY_NUMBER = frozenset({"matrix_rate", "grid_from"})
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,21 @@ class NerfTrainer:
         self.data = data
         self.options = options or NerfOptions()
         self.seed = seed
-        self.field = RadianceField(config, seed)
+        self.field = (
+            DynamicField(config, seed)
+            if isinstance(config, DynamicConfig)
+            else RadianceField(config, seed)
+        )
         cam = config.modulate
         if self.field.modulation is not None and cam and cam.coordinates.startswith("direction"):
             axes = -data.cameras.camera_to_world[:, :3, 2]
             self.field.modulation.set_mean(direction_coordinates(axes))
-        self.grid = OccupancyGrid(self.field, visible_cells(self.field, data), seed)
+        visible = visible_cells(self.field, data)
+        self.grid: OccupancyGrid | MovingOccupancy
+        if isinstance(self.field, DynamicField):
+            self.grid = MovingOccupancy(self.field, visible, seed)
+        else:
+            self.grid = OccupancyGrid(self.field, visible, seed)
         if self.grid.n_candidates == 0:
             raise InputError(
                 "fit nerf: needs images that show something of the scene box, but all of it is "
@@ -119,6 +132,7 @@ class NerfTrainer:
                     self.field.trunk, self.options.grid_rate / self.options.learning_rate
                 ),
                 "modulation.grid": self.options.modulation_share,
+                **self._motion_shares(),
             },
             l2=self.options.l2,
             matrix_share=self.options.matrix_rate / self.options.learning_rate,
@@ -131,12 +145,18 @@ class NerfTrainer:
             self.field, self.state, self.options.batch_samples, self.options.huber
         )
 
+    def _motion_shares(self) -> dict[str, float]:
+        share = self.options.motion_rate / self.options.learning_rate
+        names = [name for name, _ in self.field.named_parameters()]
+        return {name: share for name in names if name.startswith("motion.")}
+
     def step(self, progress: float) -> StepReport:
         """One update of all parameters; `progress` in [0, 1] sets the learning rate.
 
         Nothing is updated where the loss is not finite.
         """
-        if self.step_number % self.options.grid_every == 0 and self.step_number > 0:
+        due = self.step_number % self.options.grid_every == 0 and self.step_number > 0
+        if due and progress >= self.options.grid_from:
             self._update_grid()
         self.state.start(self.field.trunk, self.seed, self.step_number, self._places)
         with quantized(self.field, self.field.config.weight_bits):
@@ -169,6 +189,11 @@ class NerfTrainer:
         index = torch.randint(n_pixels, (n,), generator=generator)
         if self._used is not None:
             index = self._used[index].long()
+        times = None
+        if isinstance(self.field, DynamicField):
+            assert cameras.times is not None
+            index = self._by_span(index, cameras.times[index // per_image], generator)
+            times = cameras.times[index // per_image]
         ids, pixel = index // per_image, index % per_image
         rows, columns = pixel // cameras.width, pixel % cameras.width
         noise = torch.rand(n, 4, generator=generator)  # jitter and background
@@ -177,7 +202,16 @@ class NerfTrainer:
         background = noise[:, 1:].contiguous()
         target = color + (1 - alpha)[:, None] * background
         widths = cameras.pixel_widths(ids)
-        return Rays(origins, directions, ids, widths, noise[:, 0].contiguous(), target, background)
+        jitter = noise[:, 0].contiguous()
+        return Rays(origins, directions, ids, widths, jitter, target, background, times)
+
+    def _by_span(self, index: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
+        """Rays of one span of time beside each other; which span comes first is random."""
+        assert isinstance(self.field, DynamicField)
+        n = self.field.config.n_spans
+        first = int(torch.randint(n, (1,), generator=generator))
+        order = ((self.field.span_of(times) + first) % n).argsort(stable=True)
+        return index[order]
 
     def _steer(self, n_rays: int, n_samples: int) -> None:
         """Choose the next number of rays so that their samples come near the batch size."""
@@ -190,7 +224,7 @@ class NerfTrainer:
 
     def averaged_field(self) -> RadianceField:
         """A copy of the field with the averaged weights, and the grid of now."""
-        field = RadianceField(self.field.config, seed=None)
+        field = type(self.field)(self.field.config, seed=None)
         self.state.average_into(field)
         return field
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from neural_fields import architectures
-from neural_fields.architectures import Architecture, Target
+from neural_fields.architectures import Architecture, NetworkOptions, Target
+from neural_fields.architectures.mlp import Mlp
 from neural_fields.data.dataset import Dataset
 from neural_fields.data.mesh import Mesh
 from neural_fields.data.picture import Picture
 from neural_fields.decoders import Modulate
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import (
+    DynamicConfig,
+    DynamicField,
     ImageConfig,
     ImageField,
     RadianceConfig,
@@ -41,6 +44,7 @@ MODULATIONS = {
     "direction": Modulate("direction", (10, 5)),
     "direction-trunk": Modulate("direction-trunk", (10, 5)),
     "camera": Modulate("camera", (2,)),  # as many as the data have
+    "time": Modulate("time", (5,), normalize=False),
 }
 
 
@@ -56,7 +60,14 @@ def radiance_setup(
     Raises:
         InputError: the architecture's or the preset's name is unknown.
     """
-    target = Target("radiance", 3, pixels_along(data.aabb, data.cameras), data.aabb_scale)
+    return _of_photographs(data, field, preset, 3)
+
+
+def _of_photographs(
+    data: Dataset, field: Chosen, preset: str, n_dims: int
+) -> tuple[RadianceConfig, NerfOptions]:
+    """See `radiance_setup`; of four dimensions the last is time."""
+    target = Target("radiance", n_dims, pixels_along(data.aabb, data.cameras), data.aabb_scale)
     sized, rates = sized_for(field, preset, target)
     low, high = data.aabb.tolist()
     config = RadianceConfig(
@@ -67,6 +78,35 @@ def radiance_setup(
     )
     options = NerfOptions(batch_samples=rates.batch, **of_rates(rates))
     return config, options
+
+
+def dynamic_setup(
+    data: Dataset, field: Chosen = "hash", preset: str = "default"
+) -> tuple[DynamicConfig, NerfOptions]:
+    """The same for a data set whose photographs have times.
+
+    The preset `nerf` of mlp has T-NeRF's motion network, too.
+
+    Raises:
+        InputError: as of `radiance_setup`, or there are no times, or all are the same.
+    """
+    times = data.cameras.times
+    if times is None or float(times.max() - times.min()) == 0:
+        found = "there is no `time`" if times is None else f"all are {float(times[0]):g}"
+        raise InputError(
+            f"fit dynamic: needs photographs of different times, but {found}; give every frame a "
+            "`time` in [0, 1], or fit what rests: nf fit nerf."
+        )
+    config, options = _of_photographs(data, field, preset, 4)
+    parts = {each.name: getattr(config, each.name) for each in fields(config)}
+    if preset == "nerf":
+        parts["motion"] = Mlp(4, (64, 64, 64, 64), skip=2)
+    elif config.architecture.sees_time:
+        parts["motion"] = None
+    # As many cells for all spans of time as what rests has.
+    parts["sampling"] = replace(config.sampling, resolution=config.sampling.resolution // 2)
+    # What moves is found late: cells are not emptied before.
+    return DynamicConfig(**parts), replace(options, grid_from=0.2)
 
 
 def image_setup(
@@ -109,6 +149,7 @@ def sdf_setup(
 
 Config = TypeVar("Config", bound=RadianceConfig | ImageConfig | SdfConfig)
 _FIELDS: dict[type[Any], type[Any]] = {
+    DynamicConfig: DynamicField,
     RadianceConfig: RadianceField,
     ImageConfig: ImageField,
     SdfConfig: SdfField,
@@ -116,15 +157,20 @@ _FIELDS: dict[type[Any], type[Any]] = {
 
 
 def with_choices(
-    config: Config, precision: str, modulate: str, bits: int, n_cameras: int = 0
+    config: Config, precision: str, modulate: str | None, bits: int, n_cameras: int = 0
 ) -> Config:
     """The configuration with a precision, a modulation (`none` or its coordinates) and weights.
+
+    With no modulation named, what moves has one by time, if its trunk can.
 
     Raises:
         InputError: a name is unknown, or the architecture cannot be had that way.
     """
     if precision not in get_args(Precision):
         raise InputError(unknown_value("--precision", precision, get_args(Precision)))
+    if modulate is None:
+        moves = isinstance(config, DynamicConfig) and _can_be_modulated(config)
+        modulate = "time" if moves else "none"
     if modulate not in ("none", *MODULATIONS):
         raise InputError(unknown_value("--modulate", modulate, ["none", *MODULATIONS]))
     chosen = None if modulate == "none" else MODULATIONS[modulate]
@@ -146,6 +192,11 @@ def with_choices(
             "choose smaller sizes."
         )
     return config
+
+
+def _can_be_modulated(config: RadianceConfig) -> bool:
+    with torch.device("meta"):
+        return config.architecture.trunk(3, 1, NetworkOptions()).n_modulated > 0
 
 
 def of_rates(rates: architectures.Rates, factor: float = 1.0) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from neural_fields.fields import RadianceField, Samples
+from neural_fields.fields import DynamicField, RadianceField, Samples
 from neural_fields.fields.radiance import LOG_DENSITY_MIN
 from neural_fields.ops import (
     MarchScene,
@@ -27,7 +27,7 @@ class Rays:
     """A batch of rays.
 
     Origins, unit directions [n, 3], camera_ids, pixel_widths at unit distance and jitter [n],
-    target and background [n, 3].
+    target and background [n, 3]; times [n], or None.
     """
 
     origins: Tensor
@@ -37,6 +37,7 @@ class Rays:
     jitter: Tensor
     target: Tensor
     background: Tensor
+    times: Tensor | None = None
 
 
 class Outcome(NamedTuple):
@@ -76,13 +77,49 @@ class PackedBatch:
         self.positions = torch.empty(capacity, 3)
 
     def march(
-        self, origins: Tensor, directions: Tensor, jitter: Tensor, scene: MarchScene
+        self,
+        origins: Tensor,
+        directions: Tensor,
+        jitter: Tensor,
+        scene: MarchScene,
+        times: Tensor | None = None,
     ) -> tuple[RadianceSamples, int]:
-        """Samples in the field's occupied cells, and how many rays fit."""
+        """Samples in the field's occupied cells, and how many rays fit.
+
+        Rays of a field that moves have times, and those of a span stand beside each other.
+        """
         offsets = torch.empty(origins.shape[0] + 1, dtype=torch.int64)
         samples = RadianceSamples(offsets, self.t_starts, self.t_ends, self.positions)
-        n_used = radiance_sample(scene, self.field.occupancy, origins, directions, jitter, samples)
+        rays = (origins, directions, jitter)
+        if times is None:
+            n_used = radiance_sample(scene, self.field.occupancy, *rays, samples)
+        else:
+            n_used = self._march_spans(rays, times, scene, samples)
         return samples, n_used
+
+    def _march_spans(
+        self,
+        rays: tuple[Tensor, Tensor, Tensor],
+        times: Tensor,
+        scene: MarchScene,
+        samples: RadianceSamples,
+    ) -> int:
+        field = self.field
+        assert isinstance(field, DynamicField)
+        spans, counts = torch.unique_consecutive(field.span_of(times), return_counts=True)
+        samples.offsets[0] = begin = at = 0
+        for span, count in zip(spans.tolist(), counts.tolist(), strict=True):
+            some = slice(begin, begin + count)
+            offsets = torch.empty(count + 1, dtype=torch.int64)
+            rest = RadianceSamples(offsets, *(buffer[at:] for buffer in samples[1:]))
+            origins, directions, jitter = (part[some] for part in rays)
+            words = field.occupancy[span]
+            n_used = radiance_sample(scene, words, origins, directions, jitter, rest)
+            samples.offsets[begin + 1 : begin + n_used + 1] = offsets[1 : n_used + 1] + at
+            begin, at = begin + n_used, at + int(offsets[n_used])
+            if n_used < count:
+                break
+        return begin
 
 
 class _Fused:
@@ -101,7 +138,9 @@ class _Fused:
 
     @torch.no_grad()
     def __call__(self, rays: Rays, scene: MarchScene) -> Outcome:
-        samples, n_used = self._batch.march(rays.origins, rays.directions, rays.jitter, scene)
+        samples, n_used = self._batch.march(
+            rays.origins, rays.directions, rays.jitter, scene, rays.times
+        )
         n = rays.origins.shape[0]
         loss, color = torch.empty(n), torch.empty(n, 3)
         radiance_train(
@@ -135,7 +174,9 @@ class _ByOps:
         self._field, self._state, self._batch, self._huber = field, state, batch, huber
 
     def __call__(self, rays: Rays, scene: MarchScene) -> Outcome:
-        samples, n_used = self._batch.march(rays.origins, rays.directions, rays.jitter, scene)
+        samples, n_used = self._batch.march(
+            rays.origins, rays.directions, rays.jitter, scene, rays.times
+        )
         n_used = max(n_used, 1)
         offsets = samples.offsets[: n_used + 1].clone()
         n_samples = int(offsets[-1])
@@ -145,7 +186,10 @@ class _ByOps:
         if self._field.trunk.sees_variances:
             variances = cone_variances(t_starts, t_ends, directions, rays.pixel_widths[ray])
             variances /= (2 * self._field.unit) ** 2
-        cube = Samples(samples.positions[:n_samples], directions, variances, rays.camera_ids[ray])
+        times = None if rays.times is None else rays.times[ray]
+        cube = Samples(
+            samples.positions[:n_samples], directions, variances, rays.camera_ids[ray], times
+        )
         density, color = self._density_and_color(cube)
         seen = composite(
             offsets, t_starts, t_ends, density, color, stop=self._field.config.sampling.stop

@@ -43,8 +43,9 @@ class TrainState:
 
         Args:
             field: the module.
-            shares: of the parameters that are grids, by name: their learning rate as a share of
-                the others'. They have no weight decay, which would pull scales of 1 to 0.
+            shares: of parameters that are grids or stand apart, by name: their learning rate as a
+                share of the others'. They have no weight decay, which would pull scales of 1 to 0,
+                and are moved by Adam.
             l2: weight decay of the others.
             matrix_share: learning rate of the matrices of networks, which Muon moves, as a share
                 of the others'; 0: Adam moves them.
@@ -57,13 +58,13 @@ class TrainState:
         self.adam: dict[str, AdamState] = {}
         self._share: dict[str, float] = {}
         for name, parameter in self.parameters.items():
-            is_grid = name in shares
+            apart = name in shares
             encoding = field.get_submodule(name.rpartition(".")[0])
             is_table = sparse and isinstance(encoding, HashEncoding)
-            if matrix_share > 0 and isinstance(encoding, Mlp):
+            if matrix_share > 0 and isinstance(encoding, Mlp) and not apart:
                 state: AdamState = MuonState(encoding, l2, matrix_share)
             else:
-                state = AdamState(parameter, sparse=is_table, l2=0.0 if is_grid else l2)
+                state = AdamState(parameter, sparse=is_table, l2=0.0 if apart else l2)
             if isinstance(encoding, HashEncoding) and state.touched is not None:
                 encoding.sparse_gradient = SparseGradient(state.grad, state.touched)
             self.adam[name] = state

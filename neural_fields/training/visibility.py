@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from neural_fields.data.dataset import Dataset
-from neural_fields.fields import RadianceField
+from neural_fields.fields import DynamicField, RadianceField
 from neural_fields.rendering.occupancy import cell_centers, cell_sizes, cells_in_box
 
 _CHUNK = 1 << 18
@@ -20,11 +20,12 @@ def visible_cells(field: RadianceField, data: Dataset) -> Tensor:
 
     With alpha, a cell is excluded as soon as one image shows only transparent pixels around it;
     the cell's whole diameter and one pixel more count as around it, and have to be in the image.
+    What moves is excluded by no image: it shows one moment.
     """
     visible = cells_in_box(field)
     centers, radii = cell_centers(field), cell_sizes(field) * (math.sqrt(3) / 2)
     seen = torch.zeros_like(visible)
-    has_alpha = data.protocol["alpha"] == "straight"
+    has_alpha = data.protocol["alpha"] == "straight" and not isinstance(field, DynamicField)
     for camera in range(len(data)):
         # Without alpha a cell that was seen once needs no second look.
         index = (visible if has_alpha else visible & ~seen).nonzero()[:, 0]

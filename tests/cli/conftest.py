@@ -43,6 +43,7 @@ def nf():
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
             patch.setattr(neural_fields.fit, "radiance_setup", small_nf.small_setup)
+            patch.setattr(neural_fields.fit, "dynamic_setup", small_nf.small_dynamic)
             code = run([str(argument) for argument in arguments])
         return Outcome(code, out.getvalue(), err.getvalue())
 

@@ -32,6 +32,14 @@ def small_setup(data, field="hash", preset="default"):
     )
 
 
+def small_dynamic(data, field="hash", preset="default"):
+    config, options = presets.dynamic_setup(data, field, preset)
+    sizes, training = small_setup(data, field, preset)
+    shared = {key: getattr(sizes, key) for key in ("architecture", "head", "sampling")}
+    return replace(config, **shared), replace(options, batch_samples=training.batch_samples)
+
+
 if __name__ == "__main__":
     neural_fields.fit.radiance_setup = small_setup
+    neural_fields.fit.dynamic_setup = small_dynamic
     main(sys.argv[1:])
