@@ -24,7 +24,7 @@ from neural_fields import evaluate, fit
 from neural_fields.benchmarks.papers.rows import Rows, markdown
 
 PUBLISHED = "D-NeRF's eight scenes: T-NeRF 32.22 dB, with CAM 33.78 (+1.56)"
-STEPS, SEEDS = 4000, 3
+STEPS, SEEDS = 1200, 3
 ARCHITECTURES = ("hash", "mlp", "t-nerf")
 SETS = {"nonrigid_example": (2, "test"), "dnerf_lego_100": (1, "val")}
 

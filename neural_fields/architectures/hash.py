@@ -87,7 +87,9 @@ class Hash(Architecture):
         """The finest level has 2048 vertices, or as many as a larger picture.
 
         Default radiance fields have about two per pixel instead: 0.65 dB more on lego after a
-        minute; what moves needs a second hidden layer. SDFs: 3.2 M parameters, whatever the mesh.
+        minute. What moves, one photograph per moment, has one vertex per pixel, levels that double
+        and a second hidden layer: finer grids learn the photographs by heart. SDFs: 3.2 M
+        parameters, whatever the mesh.
         """
         finest = 2048 * target.scale
         if target.kind == "image":
@@ -100,10 +102,13 @@ class Hash(Architecture):
             return cls(14, 2, finest_resolution=finest, convention="torch-ngp")
         if preset == "ngp":
             return cls(finest_resolution=finest)
+        if target.n_dims == 4:
+            octave = min(10, max(6, round(math.log2(max(target.finest, 1)))))
+            sizes = {"log2_table_size": 18, "finest_resolution": 1 << octave}
+            return cls(n_levels=octave - 2, hidden=(64, 64), **sizes)
         vertices = 2.5 * target.finest
         finest = 2 ** min(13, max(9, round(math.log2(max(vertices, 1.0)))))
-        hidden = (64, 64) if target.n_dims == 4 else (64,)
-        return cls(log2_table_size=18, finest_resolution=finest, hidden=hidden)
+        return cls(log2_table_size=18, finest_resolution=finest)
 
     @classmethod
     def color_head(cls, preset: str = "default") -> Head:
