@@ -104,8 +104,9 @@ class Hash(Architecture):
             return cls(finest_resolution=finest)
         if target.n_dims == 4:
             octave = min(10, max(6, round(math.log2(max(target.finest, 1)))))
-            sizes = {"log2_table_size": 18, "finest_resolution": 1 << octave}
-            return cls(n_levels=octave - 2, hidden=(64, 64), **sizes)
+            return cls(
+                octave - 2, log2_table_size=18, finest_resolution=1 << octave, hidden=(64, 64)
+            )
         vertices = 2.5 * target.finest
         finest = 2 ** min(13, max(9, round(math.log2(max(vertices, 1.0)))))
         return cls(log2_table_size=18, finest_resolution=finest)

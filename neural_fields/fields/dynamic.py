@@ -1,4 +1,4 @@
-"""Radiance fields that move: a static one behind a network that moves positions with time."""
+"""Radiance fields that move: time as a fourth coordinate, or a network that moves positions."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class DynamicConfig(RadianceConfig):
     motion: Mlp | None = field(default_factory=lambda: Mlp(4, (64, 64, 64)))
     n_spans: int = 8
 
+    MODULATIONS: ClassVar[tuple[str, ...]] = (*RadianceConfig.MODULATIONS, "time")
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.n_spans <= _MOST_SPANS:
             raise InputError(f"config: n_spans needs 1 to {_MOST_SPANS}, got {self.n_spans}.")
-
-    MODULATIONS: ClassVar[tuple[str, ...]] = (*RadianceConfig.MODULATIONS, "time")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -62,8 +62,8 @@ class DynamicField(RadianceField):
     As `RadianceField`, with times in `Samples`; `at` gives one moment, which is a radiance field
     like any other. Once differentiable in parameters, positions and times.
 
-    Source: T-NeRF (Pumarola et al. 2021; as coordinate-aware modulation was published on it, with
-    `modulate` by time): what lies at x at a time is what the trunk has at x + motion(x, time).
+    Source: with `motion`, T-NeRF as coordinate-aware modulation was published on it (Lee et al.
+    2024): what lies at x at a time is what the trunk has at x + motion(x, time).
 
     Example:
         >>> from neural_fields.architectures.hash import Hash

@@ -13,6 +13,7 @@ from neural_fields.training.adam import AdamState
 
 MOMENTUM = 0.9
 _ITERATIONS = 4
+_FAINT = 1e-18
 _QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan's, which carry singular values to 0.7 .. 1.2
 
 
@@ -62,6 +63,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
+    if float(x.norm()) < _FAINT:  # squares of what fades away are 0
+        x = x / x.abs().max().clamp(min=torch.finfo(x.dtype).tiny)
     x = x / x.norm().clamp(min=torch.finfo(x.dtype).tiny)
     a, b, c = _QUINTIC
     for _ in range(_ITERATIONS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from neural_fields.ops import (
 )
 from neural_fields.rendering.footprint import cone_variances
 from neural_fields.training.state import TrainState
+
+_DENSEST = 15.0  # log-density per unit, whose step hides what is behind many times over
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,28 @@ class _ByOps:
         levels = self._field.evaluate_cube(cube, ("log_density", "color"))
         assert levels.log_density is not None
         assert levels.color is not None
-        # As the fused path has it, so that no sample overflows: see docs/ops/fused.md.
-        log_density = levels.log_density.clamp(LOG_DENSITY_MIN, 15.0)
-        return log_density.exp() / self._field.unit, levels.color
+        return density_of(levels.log_density) / self._field.unit, levels.color
+
+
+def density_of(log_density: Tensor) -> Tensor:
+    """Density [n] per unit of log-density [n] as the fused path has it (docs/ops/fused.md).
+
+    No sample overflows, and none is too dense to get a gradient: what is opaque can clear up.
+    """
+    density: Tensor = _Density.apply(log_density)  # type: ignore[no-untyped-call]
+    return density
+
+
+class _Density(torch.autograd.Function):
+    """See `density_of`."""
+
+    @staticmethod
+    def forward(ctx: Any, log_density: Tensor) -> Tensor:
+        density = log_density.clamp(LOG_DENSITY_MIN, _DENSEST).exp()
+        ctx.save_for_backward(density)
+        return density
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        density: Tensor = ctx.saved_tensors[0]
+        return gradient * density

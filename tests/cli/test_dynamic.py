@@ -67,6 +67,15 @@ def test_renders_a_path_through_space_and_time(nf, fitted_moving, moving, tmp_pa
     assert not np.array_equal(first, second)
 
 
+def test_reports(nf, fitted_moving, moving, tmp_path):
+    page = tmp_path / "a.html"
+    outcome = nf("report", fitted_moving, "--data", moving, "-o", page, "--orbit", 4)
+    assert outcome.code == 0, outcome.err
+    text = page.read_text()
+    assert "data:video/mp4" in text
+    assert "r_0" in text
+
+
 def test_exports_one_moment(nf, refused, fitted_moving, tmp_path):
     mesh = tmp_path / "a.ply"
     assert "say with --time which moment" in refused("export", fitted_moving, "-o", mesh)

@@ -41,6 +41,15 @@ def test_orthogonal_factor(shape: tuple[int, int]) -> None:
     assert (found - found.diagonal().diag()).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e-36, 1e20])
+def test_orthogonal_of_what_fades_and_of_what_is_huge(scale: float) -> None:
+    """Momentum without gradients fades to numbers whose squares are 0."""
+    matrix = torch.randn(6, 4, generator=torch.Generator().manual_seed(3))
+    found = orthogonal(matrix * scale)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, orthogonal(matrix), atol=0.2, rtol=0)
+
+
 def test_orthogonal_of_zeros() -> None:
     """A layer that got no gradient, or a denormal one, stays finite."""
     assert orthogonal(torch.zeros(4, 6)).equal(torch.zeros(4, 6))

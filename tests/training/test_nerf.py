@@ -423,3 +423,13 @@ def test_options_reach_the_trainer(data):
         on_start=lambda trainer, _: seen.append(trainer.options),
     )
     assert (seen[0].learning_rate, seen[0].grid_every, seen[0].batch_samples) == (0.5, 3, 4096)
+
+
+def test_what_is_opaque_can_clear_up():
+    """The densest samples keep their gradient, as on the fused path."""
+    log_density = torch.tensor([-30.0, 0.0, 2.0, 15.0, 40.0], requires_grad=True)
+    density = radiance_step.density_of(log_density)
+    expected = torch.tensor([1e-9, 1.0, math.exp(2), math.exp(15), math.exp(15)])
+    torch.testing.assert_close(density, expected)
+    (gradient,) = torch.autograd.grad(density.sum(), log_density)
+    torch.testing.assert_close(gradient, expected)

@@ -5,10 +5,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from viewed import SMALL, cameras, scene
+from viewed import SAMPLING, SMALL, cameras, scene
 
 import neural_fields as nf
-from neural_fields.fields import FieldFile, ImageConfig, ImageField, SdfConfig, SdfField
+from neural_fields.fields import (
+    DynamicConfig,
+    DynamicField,
+    FieldFile,
+    ImageConfig,
+    ImageField,
+    SdfConfig,
+    SdfField,
+)
 from neural_fields.rendering.image import render_image
 from neural_fields.rendering.seen import MODES, to_bytes
 from neural_fields.viewer.frame import State, render_frame
@@ -36,6 +44,20 @@ def test_equals_the_picture_of_render(kind, mode):
     assert found.shape == (97, 97, 3)
     assert torch.equal(found, expected)
     assert found.float().std() > 1  # there is something to see
+
+
+@pytest.mark.parametrize("time", [0.0, 0.6])
+def test_what_moves_is_seen_at_its_time(time):
+    field = DynamicField(DynamicConfig(architecture=SMALL, sampling=SAMPLING), seed=1)
+    with torch.no_grad():
+        for parameter in field.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape))
+    camera = cameras(size=40)[1]
+    found = seen(field, camera, Look(time=time))
+    assert torch.equal(found, to_bytes(nf.render(field.at(time), camera), "rgb"))
+    assert not torch.equal(found, seen(field, camera, Look(time=time + 0.3)))
+    assert shown(field, file_of(field)).moves
+    assert not shown(scene(), file_of(scene())).moves
 
 
 def test_split_and_side_by_side():
