@@ -63,7 +63,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    if float(x.norm()) < _FAINT:  # squares of what fades away are 0
+    if not _FAINT < float(x.norm()) < math.inf:  # squares under- or overflow, as what fades does
         x = x / x.abs().max().clamp(min=torch.finfo(x.dtype).tiny)
     x = x / x.norm().clamp(min=torch.finfo(x.dtype).tiny)
     a, b, c = _QUINTIC
