@@ -54,6 +54,7 @@ from neural_fields.training.sdf import SdfTrainer
 from neural_fields.training.tcnn import FieldChoice, chosen_field
 from neural_fields.training.thumbnail import of_image, of_scene, of_shape
 
+_MOVES = "the teacher: moves, and only fields that rest can be converted so far."
 SECONDS = {"radiance": 30.0, "image": 20.0, "sdf": 30.0}
 
 
@@ -64,6 +65,8 @@ def default_budget(kind: str, preset: str) -> tuple[int | None, float | None]:
         >>> default_budget("radiance", "default"), default_budget("radiance", "paper")
         ((None, 30.0), (30000, None))
     """
+    if kind == DynamicField.kind:
+        raise InputError(_MOVES)
     if kind == "radiance" and preset == "paper":
         return PAPER_STEPS, None
     return None, SECONDS[kind]
@@ -205,7 +208,7 @@ def _check_ends(
         if Path(teacher).resolve() in written:
             raise InputError(f"-o {path}: would overwrite the teacher; choose another name.")
     if isinstance(field, DynamicField):
-        raise InputError("the teacher: moves, and only fields that rest can be converted so far.")
+        raise InputError(_MOVES)
     if isinstance(field, RadianceField) and not bool(field.occupancy.any()):
         raise InputError("the teacher: has no occupied cells, so there is nothing to convert.")
     wanted = {"radiance": Dataset, "sdf": Mesh, "image": Picture}[field.kind]
