@@ -167,7 +167,7 @@ def dynamic(
         field: as for `nerf`; a network that moves positions with time stands before it.
         preset: `default`, or one of the architecture's; `nerf` of `mlp` is T-NeRF.
         modulate: `none`, or coordinate-aware modulation by `time`, or as for `nerf`; None: by
-            `time`, where the architecture has hidden layers.
+            `time`, where the architecture has hidden layers and does not see time itself.
         precision: as for `nerf`.
         bits: as for `nerf`.
         background: as for `nerf`.

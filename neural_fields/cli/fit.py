@@ -153,7 +153,7 @@ def fit_dynamic(
         field: architecture (hash); docs/architectures.md compares them. Or FILE.json: encoding and
             network as tiny-cuda-nn's configurations have them.
         preset: default, or a size of the architecture's own; nerf of mlp is T-NeRF.
-        modulate: time (the default, where the architecture has hidden layers), none, xyz,
+        modulate: none, time (the default of architectures that do not see time themselves), xyz,
             direction, direction-trunk or camera: coordinate-aware modulation of hidden layers.
         precision: of the networks: float32, or bf16, which trains faster on processors that
             multiply it and rounds.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neural_fields.data.dataset import Dataset
 from neural_fields.decoders import direction_coordinates
-from neural_fields.errors import InputError
+from neural_fields.errors import InputError, TrainingError
 from neural_fields.fields import DynamicConfig, DynamicField, RadianceConfig, RadianceField
 from neural_fields.fields.quantize import quantized
 from neural_fields.ops import MarchScene
@@ -18,6 +18,8 @@ from neural_fields.rendering.occupancy import MovingOccupancy, OccupancyGrid
 from neural_fields.training.radiance_step import Rays, gradient_step
 from neural_fields.training.state import START_POINTS, TrainState, grid_shares, stream_seed
 from neural_fields.training.visibility import visible_cells
+
+_NOTHING = 1e-6  # optical thickness of a step that nobody sees
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,11 @@ class NerfTrainer:
         share = math.ceil(self.grid.n_candidates / self.options.grid_points)
         index = self.step_number // self.options.grid_every
         self.grid.update(index, share, self.options.grid_decay**share)
+        if isinstance(self.grid, MovingOccupancy) and float(self.grid.values.max()) < _NOTHING:
+            raise TrainingError(
+                f"step {self.step_number}: nothing of the scene is left; try a lower learning "
+                "rate, --modulate none or another --seed."
+            )
 
     def _places(self, generator: torch.Generator) -> tuple[Tensor, None]:
         """Where a trunk that starts from data should look; what it should give is not known."""

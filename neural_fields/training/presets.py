@@ -105,8 +105,9 @@ def dynamic_setup(
         parts["motion"] = None
     # As many cells for all spans of time as what rests has.
     parts["sampling"] = replace(config.sampling, resolution=config.sampling.resolution // 2)
-    # What moves is found late: cells are not emptied before.
-    return DynamicConfig(**parts), replace(options, grid_from=0.2)
+    # What moves is found late: cells are not emptied before. One number for a whole layer, learnt
+    # as fast as networks are, can empty them all at once.
+    return DynamicConfig(**parts), replace(options, grid_from=0.2, modulation_share=0.05)
 
 
 def image_setup(
@@ -161,7 +162,8 @@ def with_choices(
 ) -> Config:
     """The configuration with a precision, a modulation (`none` or its coordinates) and weights.
 
-    With no modulation named, what moves has one by time, if its trunk can.
+    With no modulation named, what moves has one by time, if its trunk can and does not see time
+    itself, where it gains nothing.
 
     Raises:
         InputError: a name is unknown, or the architecture cannot be had that way.
@@ -169,8 +171,7 @@ def with_choices(
     if precision not in get_args(Precision):
         raise InputError(unknown_value("--precision", precision, get_args(Precision)))
     if modulate is None:
-        moves = isinstance(config, DynamicConfig) and _can_be_modulated(config)
-        modulate = "time" if moves else "none"
+        modulate = "time" if _gains_by_time(config) else "none"
     if modulate not in ("none", *MODULATIONS):
         raise InputError(unknown_value("--modulate", modulate, ["none", *MODULATIONS]))
     chosen = None if modulate == "none" else MODULATIONS[modulate]
@@ -194,7 +195,9 @@ def with_choices(
     return config
 
 
-def _can_be_modulated(config: RadianceConfig) -> bool:
+def _gains_by_time(config: RadianceConfig | ImageConfig | SdfConfig) -> bool:
+    if not isinstance(config, DynamicConfig) or config.motion is None:
+        return False
     with torch.device("meta"):
         return config.architecture.trunk(3, 1, NetworkOptions()).n_modulated > 0
 

@@ -11,7 +11,7 @@ from small_nf import small_dynamic
 
 import neural_fields as nf
 import neural_fields.fit
-from neural_fields import InputError, scenes
+from neural_fields import InputError, TrainingError, scenes
 from neural_fields.architectures.mlp import Mlp
 from neural_fields.data.dataset import load_dataset
 from neural_fields.fields import DynamicField, Levels
@@ -21,6 +21,7 @@ from neural_fields.rendering.seen import seen_by_camera
 from neural_fields.rendering.volume import render_view
 from neural_fields.training.evaluate import evaluate
 from neural_fields.training.nerf import NerfTrainer
+from neural_fields.training.presets import dynamic_setup, with_choices
 from neural_fields.training.radiance_step import PackedBatch
 
 
@@ -126,6 +127,19 @@ def test_rays_march_through_the_cells_of_their_span(moving):
     assert torch.equal(few.offsets[: n_fit + 1], samples.offsets[: n_fit + 1])
 
 
+def test_a_scene_that_is_lost_is_said_to_be(moving, monkeypatch):
+    data = load_dataset(moving, "train", 1, "white")
+    config, options = small_dynamic(data)
+    trainer = NerfTrainer(config, data, dataclasses.replace(options, grid_every=1))
+
+    def clear(field, samples, levels):
+        return Levels(log_density=torch.full((len(samples.positions),), -20.0))
+
+    monkeypatch.setattr(DynamicField, "evaluate", clear)
+    with pytest.raises(TrainingError, match="nothing of the scene is left"):
+        trainer._update_grid()
+
+
 def test_a_motion_network_learns_too(moving):
     data = load_dataset(moving, "train", 1, "white")
     config, options = small_dynamic(data)
@@ -198,14 +212,18 @@ def test_times_that_are_none(moving, tmp_path, times, message):
     assert not (tmp_path / "a.nf").exists()
 
 
-def test_modulation_is_by_time_where_there_are_hidden_layers(moving):
+def test_modulation_is_by_time_where_the_trunk_does_not_see_it(moving):
     calls = []
-    nf.fit.dynamic(moving, steps=1, on_start=lambda trainer, _: calls.append(trainer.field.config))
-    assert calls[0].modulate.coordinates == "time"
-    nf.fit.dynamic(
-        moving,
-        steps=1,
-        modulate="none",
-        on_start=lambda trainer, _: calls.append(trainer.field.config),
-    )
-    assert calls[1].modulate is None
+
+    def note(trainer, _data):
+        calls.append(trainer.field.config)
+
+    nf.fit.dynamic(moving, steps=1, on_start=note)
+    nf.fit.dynamic(moving, steps=1, modulate="time", on_start=note)
+    assert calls[0].modulate is None
+    assert calls[1].modulate.coordinates == "time"
+    data = load_dataset(moving, "train", 1, "white")
+    for field, expected in (("hash", None), ("mlp", None), ("planes", "time"), ("voxels", None)):
+        config = with_choices(dynamic_setup(data, field)[0], "float32", None, 32)
+        assert (config.modulate and config.modulate.coordinates) == expected
+        assert (config.motion is None) == (field in ("hash", "mlp"))
