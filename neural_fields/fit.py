@@ -164,7 +164,8 @@ def dynamic(
     Args:
         data: a folder whose frames have a `time` in [0, 1], or a loaded training split.
         output: as for `nerf`.
-        field: as for `nerf`; a network that moves positions with time stands before it.
+        field: as for `nerf`; behind a network that moves positions with time, unless the
+            architecture sees time itself, as `hash` and `mlp` do.
         preset: `default`, or one of the architecture's; `nerf` of `mlp` is T-NeRF.
         modulate: `none`, or coordinate-aware modulation by `time`, or as for `nerf`; None: by
             `time`, where the architecture has hidden layers and does not see time itself.
@@ -184,7 +185,8 @@ def dynamic(
 
     Raises:
         InputError: data, output or an option is at fault, or the photographs are of one time.
-        TrainingError: the loss or a parameter became non-finite; the last good file is kept.
+        TrainingError: the loss or a parameter became non-finite, or nothing of the scene is left;
+            the last good file is kept.
 
     Example:
         >>> run = dynamic("bounce", "bounce.nf", downscale=4)  # doctest: +SKIP

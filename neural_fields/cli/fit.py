@@ -143,9 +143,9 @@ def fit_dynamic(
 ) -> int:
     """Fit a radiance field that moves to posed photographs of different times.
 
-    A network moves positions with time before a field that rests. With neither --seconds nor
-    --steps it trains for 60 seconds; a few minutes are better. Options: defaults, then the preset,
-    then --config, then flags.
+    The field sees time beside positions, or rests behind a network that moves positions with time,
+    by its architecture. With neither --seconds nor --steps it trains for 60 seconds. Options:
+    defaults, then the preset, then --config, then flags.
 
     Args:
         data: folder as of nf fit nerf, whose frames have a time in [0, 1] (the layout of D-NeRF).
