@@ -482,3 +482,29 @@ def radiance_train(
     huber: float,
     n_loss_rays: int,
 ) -> int: ...
+def check_slope_trunk(grid: HashGridShape, network: MlpShape) -> None: ...
+def slope_forward(
+    grid: HashGridShape,
+    network: MlpShape,
+    table: Tensor,
+    params: Tensor,
+    n_levels: int,
+    positions: Tensor,
+    encoded: Tensor,
+    features: Tensor,
+    slope: Tensor | None = None,
+) -> None: ...
+def slope_backward(
+    grid: HashGridShape,
+    network: MlpShape,
+    table: Tensor,
+    params: Tensor,
+    n_levels: int,
+    positions: Tensor,
+    encoded: Tensor,
+    grad_features: Tensor,
+    grad_slope: Tensor,
+    grad_table: Tensor,
+    touched: Tensor,
+    grad_params: Tensor,
+) -> None: ...

@@ -153,6 +153,7 @@ _NEEDS: dict[str, tuple[str, type[Dataset | Picture | Mesh]]] = {
     "radiance": ("data set", Dataset),
     "image": ("picture", Picture),
     "sdf": ("mesh", Mesh),
+    "surface": ("data set", Dataset),
 }
 
 
@@ -315,4 +316,5 @@ def load_for(
         background, downscale = protocol["background"], protocol["downscale"]
     except KeyError as error:
         raise InputError(f"protocol: the field's file lacks {error}; fit it again.") from error
-    return load_dataset(data, split, downscale, background, aabb=field.config.box)
+    masks = protocol.get("masks", "use")
+    return load_dataset(data, split, downscale, background, field.config.box, masks)

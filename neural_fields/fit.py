@@ -1,4 +1,4 @@
-"""Fitting fields to data: `nf.fit.nerf`, `nf.fit.dynamic`, `nf.fit.sdf`, `nf.fit.image`."""
+"""Fitting fields to data: `nf.fit.nerf`, `surface`, `dynamic`, `sdf` and `image`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.data.mesh import Mesh, load_mesh
 from neural_fields.data.picture import Picture, load_picture
 from neural_fields.errors import InputError
-from neural_fields.fields import RadianceConfig, read_field_file
+from neural_fields.fields import RadianceConfig, SurfaceConfig, read_field_file
+from neural_fields.fields.surface import Density
 from neural_fields.spectra.choice import choose
 from neural_fields.spectra.signals import signal_of
 from neural_fields.training.budget import Budget
@@ -31,17 +32,29 @@ from neural_fields.training.presets import (
     image_setup,
     radiance_setup,
     sdf_setup,
+    surface_setup,
     with_choices,
 )
 from neural_fields.training.run import Plan, Progress, Run, checked_output, provenance, run_plan
 from neural_fields.training.run import changed_options as _changed
 from neural_fields.training.sdf import MeshShape, SdfTrainer
+from neural_fields.training.surface import SurfaceOptions, SurfaceTrainer
 from neural_fields.training.tcnn import Chosen, FieldChoice, TcnnConfig, chosen_field
 from neural_fields.training.thumbnail import of_image, of_scene, of_shape
 
 _SECONDS: dict[architectures.Kind, float] = {"radiance": 60.0, "image": 20.0, "sdf": 60.0}
 
-__all__ = ["Control", "Progress", "Run", "default_seconds", "dynamic", "image", "nerf", "sdf"]
+__all__ = [
+    "Control",
+    "Progress",
+    "Run",
+    "default_seconds",
+    "dynamic",
+    "image",
+    "nerf",
+    "sdf",
+    "surface",
+]
 
 
 def default_seconds(
@@ -211,8 +224,91 @@ def dynamic(
     )
 
 
+def surface(
+    data: str | os.PathLike[str] | Dataset,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    field: FieldChoice = "hash",
+    preset: str = "default",
+    modulate: str = "none",
+    precision: str = "float32",
+    bits: int = 32,
+    density: Density = "volsdf",
+    masks: str = "use",
+    background: str = "auto",
+    downscale: int = 1,
+    seconds: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    options: dict[str, Any] | None = None,
+    save_every: float = 60.0,
+    on_progress: Callable[[Progress], None] | None = None,
+    control: Control | None = None,
+    on_start: Callable[[NerfTrainer, Dataset], None] | None = None,
+) -> Run:
+    """Fit a signed distance field with colours to posed photographs.
+
+    Args:
+        data: as for `nerf`.
+        output: as for `nerf`.
+        field: as for `nerf`.
+        preset: as for `nerf`.
+        modulate: as for `nerf`.
+        precision: as for `nerf`.
+        bits: as for `nerf`.
+        density: what is made of distances, `volsdf` or `neus` (see `SurfaceField`).
+        masks: what mask files say: which pixels to `use`, or where the `object` is.
+        background: as for `nerf`.
+        downscale: as for `nerf`.
+        seconds: trained seconds; 60 where neither it nor `steps` is given.
+        steps: number of steps; repeats bit for bit on one machine and path.
+        seed: of every random choice.
+        resume: go on from the checkpoint to the same total.
+        options: fields of `SurfaceOptions` to change.
+        save_every: trained seconds between checkpoints.
+        on_progress: called after every step.
+        control: pauses the run and asks it for checkpoints, from any thread.
+        on_start: called once, when data and trainer are ready.
+
+    Raises:
+        InputError: data, output or an option is at fault.
+        TrainingError: the loss or a parameter became non-finite; the last good file is kept.
+
+    Example:
+        >>> run = surface("lego", "lego.nf")  # doctest: +SKIP
+        >>> run.field.distance(Samples(positions))  # doctest: +SKIP
+    """
+
+    def setup(
+        data: Dataset, field: Chosen, preset: str
+    ) -> tuple[RadianceConfig, NerfOptions]:
+        config, training = surface_setup(data, field, preset)
+        return replace(config, density=density), training
+
+    if not isinstance(data, Dataset):
+        data = load_dataset(data, "train", downscale, background, masks=masks)
+    return _fit_photographs(
+        setup,
+        _Choices(field, preset, modulate, precision, bits),
+        data,
+        output,
+        background=background,
+        downscale=downscale,
+        seconds=seconds,
+        steps=steps,
+        seed=seed,
+        resume=resume,
+        options=options,
+        save_every=save_every,
+        on_progress=on_progress,
+        control=control,
+        on_start=on_start,
+    )
+
+
 class _Choices(NamedTuple):
-    """What a radiance field is to be, rested or moving."""
+    """What a radiance field is to be, rested, moving or a surface."""
 
     field: FieldChoice
     preset: str
@@ -241,7 +337,7 @@ def _fit_photographs(
     on_start: Callable[[NerfTrainer, Dataset], None] | None,
     on_choice: Callable[[dict[str, Any]], None] | None = None,
 ) -> Run:
-    """See `nerf` and `dynamic`."""
+    """See `nerf`, `dynamic` and `surface`."""
     preset = choices.preset
     _check_numbers(seed, save_every)
     chosen = _chosen(choices.field)
@@ -253,7 +349,12 @@ def _fit_photographs(
     config = with_choices(config, choices.precision, choices.modulate, choices.bits, len(data))
     begun = path if resume else None
     config, record, spent = _frequencies(config, data, choices.fresh, begun, budget, on_choice)
-    trainer = NerfTrainer(config, data, _changed(training, options or {}), seed)
+    training = _changed(training, options or {})
+    trainer = (
+        SurfaceTrainer(config, data, training, seed)
+        if isinstance(config, SurfaceConfig) and isinstance(training, SurfaceOptions)
+        else NerfTrainer(config, data, training, seed)
+    )
     about = Description(
         scene=_scene(data, trainer),
         protocol=dict(data.protocol),

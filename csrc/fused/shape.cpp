@@ -2,6 +2,7 @@
 #include <string>
 
 #include "fused/radiance.h"
+#include "fused/slope.h"
 
 namespace nf {
 namespace {
@@ -10,7 +11,22 @@ void require(bool ok, const char* message) {
   if (!ok) throw std::invalid_argument(std::string("radiance: ") + message);
 }
 
+void require_slope(bool ok, const char* message) {
+  if (!ok) throw std::invalid_argument(std::string("slope: ") + message);
+}
+
 }  // namespace
+
+void check_slope_trunk(const HashGridShape& grid, const MlpShape& network) {
+  require_slope(grid.n_dims == 3, "the hash grid needs 3 dimensions.");
+  require_slope(network.widths[0] == grid.n_levels * grid.n_features, "the network's input needs the width of the encoding.");
+  require_slope(network.precision == Precision::full, "the network needs precision float32.");
+  require_slope(network.output == Activation::none, "the network needs no output activation.");
+  require_slope(network.hidden < Activation::sine && !network.normalize,
+                "hidden layers need none, relu, softplus or sigmoid, and no normalize; use the operations one by one.");
+  for (int l = 0; l <= network.n_layers; ++l)
+    require_slope(network.widths[l] % 16 == 0, "all widths need to be multiples of 16.");
+}
 
 void check_radiance_field(const RadianceField& field) {
   require(field.grid.n_dims == 3, "the hash grid needs 3 dimensions.");

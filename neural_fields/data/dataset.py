@@ -23,12 +23,13 @@ from neural_fields.data.images import (
     read_mask,
 )
 from neural_fields.data.transforms import SPLITS, Frame, Listing, Split, read_listing
-from neural_fields.errors import InputError
+from neural_fields.errors import InputError, unknown_value
 from neural_fields.rendering.camera_json import Intrinsics, intrinsics
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.lens import lens_inversion_error
 
 _NAMED_BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "random": None}
+MASKS = ("use", "object")
 _MAX_LENS_ERROR_PX = 0.05
 _N_DECODERS = 4
 
@@ -124,6 +125,7 @@ def load_dataset(
     downscale: int = 1,
     background: str | Sequence[float] = "auto",
     aabb: object = None,
+    masks: str = "use",
 ) -> Dataset:
     """Read posed photographs: a Blender NeRF set, or a nerfstudio / instant-ngp capture.
 
@@ -134,6 +136,8 @@ def load_dataset(
         background: `"white"`, `"black"`, `"random"`, `"R,G,B"` or three numbers in [0, 1];
             `"auto"` is white for images with alpha and black for others, which show none of it.
         aabb: two corners that replace the automatic scene box, or None.
+        masks: what mask files say: which pixels to `use`, or where the `object` is; then images
+            have that as their alpha, and nothing is known of what is behind it.
 
     Returns:
         The split. The automatic box is computed from the images and cameras of this split.
@@ -157,8 +161,12 @@ def load_dataset(
     cameras = full_size.downscaled(downscale)
     has_alpha = any(header.has_alpha for header in headers)
     images = _read_images(frames, turned, cameras, 4 if has_alpha else 3, downscale)
-    masks = _read_masks(frames, full_size, downscale)
-    if masks is not None and not bool(masks.any()):
+    if masks not in MASKS:
+        raise InputError(unknown_value("--masks", masks, MASKS))
+    if masks == "object":
+        images, has_alpha = _cut_out(images, frames, full_size, downscale, listing.source), True
+    used = _read_masks(frames, full_size, downscale) if masks == "use" else None
+    if used is not None and not bool(used.any()):
         raise InputError(
             f"{listing.source}: its masks leave no pixel to use; mask_path needs nonzero where a "
             "pixel is used, dynamic_mask_*.png nonzero where it is ignored."
@@ -171,7 +179,7 @@ def load_dataset(
     return Dataset(
         cameras=cameras,
         images=images,
-        masks=masks,
+        masks=used,
         names=_names(frames),
         split=split,
         aabb=box.aabb,
@@ -183,6 +191,7 @@ def load_dataset(
             "color_space": "srgb",
             "downscale": downscale,
             "split": listing.split_rule,
+            **({"masks": masks} if masks != "use" else {}),
         },
         fingerprint=_fingerprint(frames, full_size),
         skipped=listing.skipped,
@@ -325,6 +334,25 @@ def _read_masks(frames: Sequence[Frame], full_size: Cameras, downscale: int) -> 
             use &= ~read_mask(frame.ignore_mask, size)
         masks.append(downscale_mask(use, downscale))
     return torch.from_numpy(np.stack(masks))
+
+
+def _cut_out(
+    images: Tensor, frames: Sequence[Frame], full_size: Cameras, downscale: int, source: Path
+) -> Tensor:
+    """Images [n, h, w, 3 or 4] whose alpha is their masks."""
+    bare = [frame.image.name for frame in frames if frame.keep_mask is None]
+    if bare:
+        raise InputError(
+            f"--masks object: needs a mask_path for every image of {source}, but {len(bare)} of "
+            f"{len(frames)} have none, {bare[0]} among them; add them, or leave the option out."
+        )
+    size = (full_size.width, full_size.height)
+    alpha = torch.empty(images.shape[:3], dtype=torch.uint8)
+    for index, frame in enumerate(frames):
+        assert frame.keep_mask is not None
+        mask = read_mask(frame.keep_mask, size).astype(np.uint8)[:, :, None].repeat(3, 2) * 255
+        alpha[index] = torch.from_numpy(downscale_image(mask, downscale))[:, :, 0]
+    return torch.cat([images[..., :3], alpha[..., None]], dim=3)
 
 
 def _names(frames: Sequence[Frame]) -> list[str]:

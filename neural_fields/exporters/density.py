@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neural_fields.fields import RadianceField, Samples
+from neural_fields.fields import RadianceField, Samples, SurfaceField
 from neural_fields.ops import march, radiance_density
 from neural_fields.rendering.cameras import Cameras
-from neural_fields.rendering.volume import NORMAL_STEP
+from neural_fields.rendering.volume import normal_step
 
 N_VIEWS = 8  # training cameras that are looked through
 SIDE_PX = 64  # their longer side
@@ -40,16 +40,23 @@ def log_density(field: RadianceField, positions: Tensor) -> Tensor:
 
 
 def falling(field: RadianceField, positions: Tensor) -> Tensor:
-    """Where density falls at positions [n, 3], as directions of any length.
+    """Where density falls, or a surface's distance grows, at positions [n, 3]; of any length.
 
-    By central differences over `NORMAL_STEP` units, as `nf render --mode normal` has them: the
+    By central differences over `normal_step` units, as `nf render --mode normal` has them: the
     gradient itself follows the finest cells of a grid, not the surface.
     """
     result = torch.empty_like(positions)
-    for axis, step in enumerate(torch.eye(3) * (NORMAL_STEP * field.unit)):
+    for axis, step in enumerate(torch.eye(3) * (normal_step(field) * field.unit)):
         after, before = (into_box(field, positions + side) for side in (step, -step))
-        result[:, axis] = log_density(field, before) - log_density(field, after)
+        result[:, axis] = _falls(field, before) - _falls(field, after)
     return result
+
+
+@torch.no_grad()
+def _falls(field: RadianceField, positions: Tensor) -> Tensor:
+    if isinstance(field, SurfaceField):
+        return -field.distance(Samples(positions))
+    return log_density(field, positions)
 
 
 def surface_level(field: RadianceField, scene: Mapping[str, Any]) -> tuple[float, str]:

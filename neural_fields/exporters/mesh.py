@@ -19,7 +19,7 @@ from neural_fields.exporters.components import components, without_small
 from neural_fields.exporters.density import falling, into_box, log_density, surface_level
 from neural_fields.exporters.frame import Frame, Similarity, output_frame
 from neural_fields.exporters.mesh_file import Triangles, checked_output, format_notes, mesh_bytes
-from neural_fields.fields import RadianceField, Samples, SdfField
+from neural_fields.fields import RadianceField, Samples, SdfField, SurfaceField
 from neural_fields.fields.derivatives import gradient
 from neural_fields.fields.file import write_atomically
 from neural_fields.fields.load import Field
@@ -113,8 +113,8 @@ def export_mesh(
     """Write the surface of a field as a triangle mesh, closed, with normals.
 
     Args:
-        field: a signed distance field, or a radiance field: then with colours, each seen from
-            straight above.
+        field: a signed distance field; or a surface or a radiance field: then with colours, each
+            seen from straight above.
         path: PLY, OBJ, GLB, STL or OFF by its name.
         resolution: cells along the longest side of the field's box, 2 to 2048.
         threshold: where the surface is: a distance (0 if None), or a density per world length (if
@@ -123,7 +123,7 @@ def export_mesh(
         scene: of the field's file: `to_input` (4x4 similarity) and `cameras` are read.
         on_block: called with (parts done, parts in all).
         min_volume: parts of less than this share of the largest part's volume are left out, in
-            [0, 1]; None: 0 for distances, a thousandth for densities.
+            [0, 1]; None: 0 for an SDF, a thousandth for what photographs show.
 
     Returns:
         What was written, and how good it is.
@@ -186,9 +186,11 @@ def _check_numbers(resolution: int, threshold: float | None, min_volume: float |
 def _surface(field: Field, threshold: float | None, scene: Mapping[str, Any]) -> _Surface:
     if isinstance(field, SdfField):
         return _of_distance(field, threshold or 0.0)
+    if isinstance(field, SurfaceField):
+        return _of_seen(field, threshold or 0.0)
     if not isinstance(field, RadianceField):
         raise InputError(
-            f"export: needs a field with a surface, sdf or radiance, got kind {field.kind!r}; "
+            f"export: needs a field with a surface, sdf, surface or radiance, got kind {field.kind!r}; "
             "nf render draws pictures."
         )
     if field.view_dependent_density:
@@ -208,6 +210,22 @@ def _of_distance(field: SdfField, level: float) -> _Surface:
 
     box = field.config.box
     return _Surface(box, values, values, outward, level, level, lipschitz=SLOPE)
+
+
+def _of_seen(field: SurfaceField, level: float) -> _Surface:
+    """Distances as photographs left them: anything where none of them looked, and floaters."""
+
+    def values(positions: Tensor) -> Tensor:
+        return field.distance(Samples(positions))
+
+    def fast(positions: Tensor) -> Tensor:
+        with torch.no_grad():
+            return values(positions)
+
+    def outward(positions: Tensor) -> Tensor:
+        return falling(field, positions)
+
+    return _Surface(field.config.box, values, fast, outward, level, level, min_volume=MIN_VOLUME)
 
 
 def _of_density(

@@ -11,6 +11,7 @@ from neural_fields.fields.radiance import (
     Sampling,
 )
 from neural_fields.fields.sdf import SdfConfig, SdfField
+from neural_fields.fields.surface import SurfaceConfig, SurfaceField
 
 __all__ = [
     "DynamicConfig",
@@ -25,6 +26,8 @@ __all__ = [
     "Sampling",
     "SdfConfig",
     "SdfField",
+    "SurfaceConfig",
+    "SurfaceField",
     "read_field_file",
     "write_field_file",
 ]

@@ -16,6 +16,7 @@ from neural_fields.fields.image import ImageConfig, ImageField
 from neural_fields.fields.quantize import packed, quantize_, unpack_into
 from neural_fields.fields.radiance import RadianceConfig, RadianceField
 from neural_fields.fields.sdf import SdfConfig, SdfField
+from neural_fields.fields.surface import SurfaceConfig, SurfaceField
 
 Field = RadianceField | ImageField | SdfField
 _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
@@ -23,6 +24,7 @@ _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "radiance": (RadianceConfig, RadianceField),
     "image": (ImageConfig, ImageField),
     "sdf": (SdfConfig, SdfField),
+    "surface": (SurfaceConfig, SurfaceField),
 }
 
 

@@ -40,6 +40,7 @@ from neural_fields.ops.occupancy import (
     occupied_cells,
 )
 from neural_fields.ops.rbf import rbf
+from neural_fields.ops.slope import SlopeSpec, trunk_features, trunk_slope
 from neural_fields.ops.spherical_harmonics import spherical_harmonics
 from neural_fields.ops.tensor_planes import TensorPlanesSpec, tensor_planes
 from neural_fields.ops.voxels import VoxelsSpec, voxels
@@ -60,6 +61,7 @@ __all__ = [
     "RadianceSamples",
     "RadianceSpec",
     "SampleLevels",
+    "SlopeSpec",
     "SparseGradient",
     "TensorPlanesSpec",
     "VoxelsSpec",
@@ -87,6 +89,8 @@ __all__ = [
     "rbf",
     "spherical_harmonics",
     "tensor_planes",
+    "trunk_features",
+    "trunk_slope",
     "use_reference",
     "visible_samples",
     "voxels",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from neural_fields.fields import DynamicField, RadianceField, Samples
+from neural_fields.fields import DynamicField, RadianceField, Samples, SurfaceField
 from neural_fields.ops import (
     occupancy_centers,
     occupancy_points,
@@ -17,6 +19,8 @@ from neural_fields.ops import (
 THRESHOLD = 0.01  # optical thickness of one step
 DECAY = 0.95
 _MOVING_THRESHOLD = 0.003  # 0.01 empties cells before what moves is found: 0.3 dB less
+_CHUNK = 1 << 17
+_WIDTHS = 6.0  # of its density, within which a surface takes nearly all light
 _LOOKS = 2  # moments of a span at which an update looks at a cell
 
 
@@ -68,11 +72,15 @@ class OccupancyGrid:
         """
         cells = self._candidates[index % share :: share].contiguous()
         points = occupancy_points(cells, self._spec, seed=self.seed, stream=index)
-        log_density = self._log_density(points.mul_(0.5).add_(0.5), index)
-        thickness = log_density.clamp_(max=20.0).exp_() * self.field.config.sampling.step
+        thickness = self._thickness(points.mul_(0.5).add_(0.5), index)
         occupancy_update(self.values, cells, thickness, self._spec, decay=decay)
         words = occupancy_words(self.values, self._spec, threshold=self._threshold)
         self.field.occupancy.copy_(words)
+
+    def _thickness(self, cube: Tensor, index: int) -> Tensor:
+        """Optical thickness [n] of a step at cube coordinates [n, 3]."""
+        density = self._log_density(cube, index).clamp_(max=20.0).exp_()
+        return density * self.field.config.sampling.step
 
     def _log_density(self, cube: Tensor, index: int) -> Tensor:
         """Log-density per unit [n] at cube coordinates [n, 3]; the highest of a few times."""
@@ -100,6 +108,22 @@ class OccupancyGrid:
     def n_candidates(self) -> int:
         """Cells that updates look at."""
         return self._candidates.numel()
+
+
+class SurfaceOccupancy(OccupancyGrid):
+    """The same for a surface: what lies near it, outside and within, is occupied.
+
+    Rays that got through the cells around it have lost all their light.
+    """
+
+    field: SurfaceField
+
+    def _thickness(self, cube: Tensor, index: int) -> Tensor:
+        """Twice what counts as occupied, or 0, so that what is left soon is empty."""
+        reach = 1.5 * math.sqrt(3) / self._spec.resolution * 2.0 ** (self._spec.n_cascades - 1)
+        parts = [self.field.encoded(Samples(part))[0] for part in torch.split(cube, _CHUNK)]
+        near = torch.cat(parts).abs() < reach + _WIDTHS * self.field.width
+        return near.float() * (2 * THRESHOLD)
 
 
 class MovingOccupancy:

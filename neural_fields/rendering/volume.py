@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from neural_fields.fields import RadianceField, Samples
+from neural_fields.fields import RadianceField, Samples, SurfaceField
 from neural_fields.fields.radiance import Corner
 from neural_fields.ops import MarchScene, composite, march, radiance_render
 from neural_fields.ops.threads import one_torch_thread
@@ -171,8 +171,9 @@ def over(rendered: Rendered, background: Tensor) -> Tensor:
 def normals(field: RadianceField, origins: Tensor, directions: Tensor, out: Rendered) -> Tensor:
     """World normals [n, 3] where rays meet the surface, zero where they see nothing.
 
-    The direction in which density falls at the mean depth, by central differences over
-    `NORMAL_STEP` units: the gradient itself follows the finest cells of the grid, not the surface.
+    The direction in which density falls, or the distance of a surface grows, at the mean depth, by
+    central differences over `NORMAL_STEP` units, of a surface a quarter of it: the gradient itself
+    follows the finest cells of the grid, not the surface.
     """
     seen = out.opacity > 0.5
     depth = out.depth[seen] / out.opacity[seen]
@@ -182,7 +183,7 @@ def normals(field: RadianceField, origins: Tensor, directions: Tensor, out: Rend
     gradient = torch.empty_like(points)
     for axis in range(3):
         offset = torch.zeros(3)
-        offset[axis] = NORMAL_STEP * field.unit
+        offset[axis] = normal_step(field) * field.unit
         after, before = torch.minimum(points + offset, high), torch.maximum(points - offset, low)
         rise = _log_density(field, after) - _log_density(field, before)
         gradient[:, axis] = rise / (after - before)[:, axis]
@@ -191,7 +192,15 @@ def normals(field: RadianceField, origins: Tensor, directions: Tensor, out: Rend
     return result
 
 
+def normal_step(field: RadianceField) -> float:
+    """Units over which normals are differences."""
+    return NORMAL_STEP / 4 if isinstance(field, SurfaceField) else NORMAL_STEP
+
+
 def _log_density(field: RadianceField, points: Tensor) -> Tensor:
+    """Or what falls like it, of a surface."""
+    if isinstance(field, SurfaceField):
+        return -field.distance(Samples(points))
     log_density = field.evaluate(Samples(points), ("log_density",)).log_density
     assert log_density is not None
     return log_density

@@ -15,7 +15,7 @@ from neural_fields.fields import DynamicConfig, DynamicField, RadianceConfig, Ra
 from neural_fields.fields.quantize import quantized
 from neural_fields.ops import MarchScene
 from neural_fields.rendering.occupancy import MovingOccupancy, OccupancyGrid
-from neural_fields.training.radiance_step import Rays, gradient_step
+from neural_fields.training.radiance_step import Outcome, Rays, gradient_step
 from neural_fields.training.state import START_POINTS, TrainState, grid_shares, stream_seed
 from neural_fields.training.visibility import visible_cells
 
@@ -107,44 +107,51 @@ class NerfTrainer:
         self.data = data
         self.options = options or NerfOptions()
         self.seed = seed
-        self.field = (
-            DynamicField(config, seed)
-            if isinstance(config, DynamicConfig)
-            else RadianceField(config, seed)
-        )
+        self.field = self._field_of(config, seed)
         cam = config.modulate
         if self.field.modulation is not None and cam and cam.coordinates.startswith("direction"):
             axes = -data.cameras.camera_to_world[:, :3, 2]
             self.field.modulation.set_mean(direction_coordinates(axes))
-        visible = visible_cells(self.field, data)
-        self.grid: OccupancyGrid | MovingOccupancy
-        if isinstance(self.field, DynamicField):
-            self.grid = MovingOccupancy(self.field, visible, seed)
-        else:
-            self.grid = OccupancyGrid(self.field, visible, seed)
+        self.grid: OccupancyGrid | MovingOccupancy = self._grid_of(self.field)
         if self.grid.n_candidates == 0:
             raise InputError(
-                "fit nerf: needs images that show something of the scene box, but all of it is "
+                "fit: needs images that show something of the scene box, but all of it is "
                 "transparent or out of sight; check the alpha channel and the poses."
             )
-        self.state = TrainState(
-            self.field,
-            shares={
-                **grid_shares(
-                    self.field.trunk, self.options.grid_rate / self.options.learning_rate
-                ),
-                "modulation.grid": self.options.modulation_share,
-                **self._motion_shares(),
-            },
-            l2=self.options.l2,
-            matrix_share=self.options.matrix_rate / self.options.learning_rate,
-        )
         self.step_number = 0
         self.n_rays = 4096
         self.n_samples = 0  # over the whole run
         self._used = None if data.masks is None else data.masks.view(-1).nonzero()[:, 0].int()
+        self._start()
+
+    def _field_of(self, config: RadianceConfig, seed: int) -> RadianceField:
+        if isinstance(config, DynamicConfig):
+            return DynamicField(config, seed)
+        return RadianceField(config, seed)
+
+    def _grid_of(self, field: RadianceField) -> OccupancyGrid | MovingOccupancy:
+        visible = visible_cells(field, self.data)
+        if isinstance(field, DynamicField):
+            return MovingOccupancy(field, visible, self.seed)
+        return OccupancyGrid(field, visible, self.seed)
+
+    def _start(self) -> None:
+        """Make the optimiser's state, and what fills its gradients."""
+        self.state = self._state_of(self.field)
         self._gradients = gradient_step(
             self.field, self.state, self.options.batch_samples, self.options.huber
+        )
+
+    def _state_of(self, field: RadianceField, sparse: bool = True) -> TrainState:
+        options = self.options
+        grids = grid_shares(field.trunk, options.grid_rate / options.learning_rate)
+        modulation = {"modulation.grid": options.modulation_share}
+        return TrainState(
+            field,
+            shares={**grids, **modulation, **self._motion_shares()},
+            l2=options.l2,
+            matrix_share=options.matrix_rate / options.learning_rate,
+            sparse=sparse,
         )
 
     def _motion_shares(self) -> dict[str, float]:
@@ -162,10 +169,7 @@ class NerfTrainer:
             self._update_grid()
         self.state.start(self.field.trunk, self.seed, self.step_number, self._places)
         with quantized(self.field, self.field.config.weight_bits):
-            outcome = self._gradients(
-                self._draw_rays(),
-                coarser(self.field.march_scene(), progress, self.options.coarse_step),
-            )
+            outcome = self._outcome(progress)
         self.step_number += 1
         if math.isfinite(outcome.loss):
             rate = self.options.learning_rate * self.options.final_rate**progress
@@ -173,6 +177,11 @@ class NerfTrainer:
             self.n_samples += outcome.n_samples
             self._steer(outcome.n_rays, outcome.n_samples)
         return StepReport(*outcome)
+
+    def _outcome(self, progress: float) -> Outcome:
+        """Leave the gradients of a batch in the optimiser's buffers."""
+        scene = coarser(self.field.march_scene(), progress, self.options.coarse_step)
+        return self._gradients(self._draw_rays(), scene)
 
     def _update_grid(self) -> None:
         share = math.ceil(self.grid.n_candidates / self.options.grid_points)

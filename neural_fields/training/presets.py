@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neural_fields import architectures
 from neural_fields.architectures import Architecture, NetworkOptions, Target
+from neural_fields.architectures.hash import Hash
 from neural_fields.architectures.mlp import Mlp
 from neural_fields.data.dataset import Dataset
 from neural_fields.data.mesh import Mesh
@@ -27,12 +28,15 @@ from neural_fields.fields import (
     Sampling,
     SdfConfig,
     SdfField,
+    SurfaceConfig,
+    SurfaceField,
 )
 from neural_fields.ops import Precision
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.training.image import ImageOptions
 from neural_fields.training.nerf import NerfOptions
 from neural_fields.training.sdf import SdfOptions
+from neural_fields.training.surface import SurfaceOptions, first_radius
 from neural_fields.training.tcnn import Chosen, TcnnConfig
 
 _MAX_PARAMS = 1 << 30  # of which training holds five copies
@@ -110,6 +114,31 @@ def dynamic_setup(
     return DynamicConfig(**parts), replace(options, grid_from=0.2, modulation_share=0.05)
 
 
+def surface_setup(
+    data: Dataset, field: Chosen = "hash", preset: str = "default"
+) -> tuple[SurfaceConfig, SurfaceOptions]:
+    """The same for a surface that photographs show.
+
+    Raises:
+        InputError: as of `radiance_setup`.
+    """
+    config, _ = _of_photographs(data, field, preset, 3)
+    architecture = config.architecture
+    parts = {each.name: getattr(config, each.name) for each in fields(config)}
+    low, high = data.aabb
+    parts["radius"] = first_radius(data, float((high - low).max()) / 2, (low + high) / 2)
+    if isinstance(field, TcnnConfig) and field.learning_rate:
+        rates = architectures.Rates(field.learning_rate, field.learning_rate, final=0.03)
+    else:
+        known = preset if preset in ("default", *architecture.presets) else "default"
+        rates = architecture.rates("sdf", known)
+    # Twice the rates of shapes: half a degree better in their normals.
+    grids = 2.0 if isinstance(architecture, Hash) else 1.0
+    chosen = of_rates(rates._replace(final=SurfaceOptions.final_rate), grids)
+    batch = min(SurfaceOptions.batch_samples, 4 * rates.batch)
+    return SurfaceConfig(**parts), SurfaceOptions(batch_samples=batch, **chosen)
+
+
 def image_setup(
     data: Picture, field: Chosen = "hash", preset: str = "default"
 ) -> tuple[ImageConfig, ImageOptions]:
@@ -151,6 +180,7 @@ def sdf_setup(
 Config = TypeVar("Config", bound=RadianceConfig | ImageConfig | SdfConfig)
 _FIELDS: dict[type[Any], type[Any]] = {
     DynamicConfig: DynamicField,
+    SurfaceConfig: SurfaceField,
     RadianceConfig: RadianceField,
     ImageConfig: ImageField,
     SdfConfig: SdfField,

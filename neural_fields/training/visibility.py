@@ -16,9 +16,15 @@ _CHUNK = 1 << 18
 
 
 def visible_cells(field: RadianceField, data: Dataset) -> Tensor:
-    """Cells of the box that some camera sees and that no silhouette excludes: bool [cells].
+    """Cells of the box that some camera sees and that no silhouette excludes: bool [cells]."""
+    possible, seen = looked_at(field, data)
+    return possible & seen
 
-    With alpha, a cell is excluded as soon as one image shows only transparent pixels around it;
+
+def looked_at(field: RadianceField, data: Dataset) -> tuple[Tensor, Tensor]:
+    """Cells of the box that no silhouette excludes, and those that some camera sees.
+
+    Both are bool [cells]. With alpha, a cell is excluded as soon as one image shows only transparent pixels around it;
     the cell's whole diameter and one pixel more count as around it, and have to be in the image.
     What moves is excluded by no image: it shows one moment.
     """
@@ -33,7 +39,7 @@ def visible_cells(field: RadianceField, data: Dataset) -> Tensor:
             inside, empty = _look(data, camera, centers[cells], radii[cells], has_alpha)
             seen[cells] |= inside
             visible[cells[empty]] = False
-    return visible & seen
+    return visible, seen
 
 
 def _look(

@@ -137,6 +137,15 @@ NF_HD L hash_grid_weight_gradient(const GridCell<D, L>& cell, int corner, int ax
   return weight;
 }
 
+// Change of the weight along a tangent.
+template <int D, class L>
+NF_HD L hash_grid_weight_change(const GridCell<D, L>& cell, int corner, const L tangent[D]) {
+  L change = tangent[0] * hash_grid_weight_gradient<D, L>(cell, corner, 0);
+  NF_UNROLL
+  for (int d = 1; d < D; ++d) change = change + tangent[d] * hash_grid_weight_gradient<D, L>(cell, corner, d);
+  return change;
+}
+
 // d^2 weight / d position_a d position_b
 template <int D, class L>
 NF_HD L hash_grid_weight_hessian(const GridCell<D, L>& cell, int corner, int a, int b) {

@@ -29,21 +29,25 @@ struct Features<T, 1> {
   static NF_INLINE T dot(type a, type b) { return a * b; }
 };
 
-// Indices and weights of all corners for W points.
+// Indices and weights of all corners for W points; with tangents also how fast weights change along
+// them.
 template <class L, int D>
 struct Corners {
   static constexpr int W = LaneTraits<L>::width, count = 1 << D;
   alignas(64) std::uint32_t index[count][W];
   alignas(64) ScalarOf<L> weight[count][W];
+  alignas(64) ScalarOf<L> change[count][W];
 
-  NF_INLINE GridCell<D, L> compute(const HashGridLevel& level, GridInterpolation interpolation, const L x[D]) {
+  NF_INLINE void compute(const HashGridLevel& level, GridInterpolation interpolation, const L x[D], const L* tangent) {
     const GridCell<D, L> cell = hash_grid_locate<D, L>(level, interpolation, x);
     NF_UNROLL
     for (int c = 0; c < count; ++c) {
       lane_store(index[c], hash_grid_index<D, L>(level, cell, c));
       lane_store(weight[c], hash_grid_weight<D, L>(cell, c));
     }
-    return cell;
+    if (tangent == nullptr) return;
+    NF_UNROLL
+    for (int c = 0; c < count; ++c) lane_store(change[c], hash_grid_weight_change<D, L>(cell, c, tangent));
   }
 };
 
@@ -54,16 +58,17 @@ struct Corners {
 // threads write, their lines must not be fetched.
 template <class T, int D, int F, class Body>
 NF_INLINE void hash_grid_for_points(const HashGridShape& shape, const HashGridLevel& level, const T* positions,
-                                    std::int64_t begin, std::int64_t end, const T* table, Body&& body) {
+                                    const T* tangents, std::int64_t begin, std::int64_t end, const T* table, Body&& body) {
   using L = typename RowLanes<T>::type;
   constexpr int W = Corners<L, D>::W;
   constexpr std::size_t kNear = 384 << 10;  // bytes that stay in the nearest caches by themselves
   const bool prefetch = table != nullptr && level.size * sizeof(T) * F > kNear;
   Corners<L, D> blocks[2];
   const auto locate = [&](std::int64_t first, Corners<L, D>& corners) {
-    L x[D];
+    L x[D], tangent[D];
     load_rows<L>(positions, D, first, end, x);
-    corners.compute(level, shape.interpolation, x);
+    if (tangents != nullptr) load_rows<L>(tangents, D, first, end, tangent);
+    corners.compute(level, shape.interpolation, x, tangents != nullptr ? tangent : nullptr);
   };
   if (begin < end) locate(begin, blocks[0]);
   int current = 0;
@@ -91,7 +96,7 @@ void hash_grid_encode_level(const HashGridShape& shape, int l, const T* position
   table += level.offset * F;
   output += l * F;
   hash_grid_for_points<T, D, F>(
-      shape, level, positions, begin, end, table, [&](std::int64_t point, const auto& corners, int p) {
+      shape, level, positions, nullptr, begin, end, table, [&](std::int64_t point, const auto& corners, int p) {
         typename Feature::type sum{};
         NF_UNROLL
         for (int c = 0; c < corners.count; ++c)
@@ -111,7 +116,7 @@ void hash_grid_scatter_level(const HashGridShape& shape, int l, const T* positio
   T* NF_RESTRICT grad = grad_table + level.offset * F;
   const std::int64_t row = shape.n_levels * F;
   hash_grid_for_points<T, D, F>(
-      shape, level, positions, begin, end, WholeLevel ? grad : nullptr, [&](std::int64_t point, const auto& corners, int p) {
+      shape, level, positions, nullptr, begin, end, WholeLevel ? grad : nullptr, [&](std::int64_t point, const auto& corners, int p) {
         const typename Feature::type g = Feature::load(grad_output + point * row + l * F);
         NF_UNROLL
         for (int c = 0; c < corners.count; ++c) {
@@ -123,6 +128,85 @@ void hash_grid_scatter_level(const HashGridShape& shape, int l, const T* positio
             __atomic_store_n(touched + ((level.offset + index) * F >> 4), 1, __ATOMIC_RELAXED);
         }
       });
+}
+
+// How fast the features of the points [begin, end) at one level change along tangents [points, D].
+template <class T, int D, int F>
+void hash_grid_push_level(const HashGridShape& shape, int l, const T* positions, const T* tangents, std::int64_t begin,
+                          std::int64_t end, const T* NF_RESTRICT table, T* NF_RESTRICT output, std::int64_t row) {
+  using Feature = Features<T, F>;
+  const HashGridLevel& level = shape.levels[l];
+  table += level.offset * F;
+  output += l * F;
+  hash_grid_for_points<T, D, F>(
+      shape, level, positions, tangents, begin, end, table, [&](std::int64_t point, const auto& corners, int p) {
+        typename Feature::type sum{};
+        NF_UNROLL
+        for (int c = 0; c < corners.count; ++c)
+          sum += corners.change[c][p] * Feature::load(table + std::size_t(corners.index[c][p]) * F);
+        Feature::store(output + point * row, sum);
+      });
+}
+
+// As `hash_grid_scatter_level`, of the features' gradient and of that of their change along tangents.
+template <class T, int D, int F, bool WholeLevel>
+void hash_grid_scatter_pushed_level(const HashGridShape& shape, int l, const T* positions, const T* tangents,
+                                    std::int64_t n, const T* NF_RESTRICT grad_output, const T* NF_RESTRICT grad_change,
+                                    std::int64_t row, T* NF_RESTRICT grad_table, unsigned char* touched,
+                                    std::uint32_t slab_begin, std::uint32_t slab_end) {
+  using Feature = Features<T, F>;
+  const HashGridLevel& level = shape.levels[l];
+  T* NF_RESTRICT grad = grad_table + level.offset * F;
+  hash_grid_for_points<T, D, F>(
+      shape, level, positions, tangents, 0, n, WholeLevel ? grad : nullptr,
+      [&](std::int64_t point, const auto& corners, int p) {
+        const typename Feature::type g = Feature::load(grad_output + point * row + l * F);
+        const typename Feature::type h = Feature::load(grad_change + point * row + l * F);
+        NF_UNROLL
+        for (int c = 0; c < corners.count; ++c) {
+          const std::uint32_t index = corners.index[c][p];
+          if (!WholeLevel && (index < slab_begin || index >= slab_end)) continue;
+          T* entry = grad + std::size_t(index) * F;
+          Feature::store(entry, Feature::load(entry) + corners.weight[c][p] * g + corners.change[c][p] * h);
+          __atomic_store_n(touched + ((level.offset + index) * F >> 4), 1, __ATOMIC_RELAXED);
+        }
+      });
+}
+
+// Adds to slopes [points, D] what the features' gradients of one level make of it.
+template <class T, int D, int F>
+void hash_grid_pull_level(const HashGridShape& shape, int l, const T* positions, std::int64_t begin, std::int64_t end,
+                          const T* NF_RESTRICT table, const T* NF_RESTRICT gradient, std::int64_t row,
+                          T* NF_RESTRICT slopes) {
+  using L = typename RowLanes<T>::type;
+  using Feature = Features<T, F>;
+  constexpr int W = LaneTraits<L>::width, n_corners = 1 << D;
+  const HashGridLevel& level = shape.levels[l];
+  table += level.offset * F;
+  gradient += l * F;
+  alignas(64) std::uint32_t index[n_corners][W];
+  alignas(64) T products[n_corners][W];
+  for (std::int64_t first = begin; first < end; first += W) {
+    const int n_points = end - first < W ? static_cast<int>(end - first) : W;
+    L x[D], sum[D];
+    load_rows<L>(positions, D, first, end, x);
+    load_rows<L>(slopes, D, first, end, sum);
+    const GridCell<D, L> cell = hash_grid_locate<D, L>(level, shape.interpolation, x);
+    for (int c = 0; c < n_corners; ++c) lane_store(index[c], hash_grid_index<D, L>(level, cell, c));
+    for (int p = 0; p < W; ++p) {  // the tail repeats the last point
+      const std::int64_t point = p < n_points ? first + p : end - 1;
+      const typename Feature::type g = Feature::load(gradient + point * row);
+      NF_UNROLL
+      for (int c = 0; c < n_corners; ++c)
+        products[c][p] = Feature::dot(g, Feature::load(table + std::size_t(index[c][p]) * F));
+    }
+    for (int c = 0; c < n_corners; ++c) {
+      const L product = lane_load<L>(products[c]);
+      NF_UNROLL
+      for (int d = 0; d < D; ++d) sum[d] = sum[d] + product * hash_grid_weight_gradient<D, L>(cell, c, d);
+    }
+    for (int d = 0; d < D; ++d) store_column<L>(slopes, D, first, end, d, sum[d]);
+  }
 }
 
 // Calls f(level, slab_begin, slab_end, whole) for every (level, slab of entries), each owned by one task.

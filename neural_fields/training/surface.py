@@ -1,0 +1,157 @@
+"""Fitting a surface to posed photographs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from neural_fields.architectures.hash import HashTrunk
+from neural_fields.data.dataset import Dataset
+from neural_fields.errors import InputError, unknown_value
+from neural_fields.fields import RadianceConfig, RadianceField, SurfaceConfig, SurfaceField
+from neural_fields.ops import occupancy_points
+from neural_fields.rendering.occupancy import OccupancyGrid, SurfaceOccupancy, cells_in_box
+from neural_fields.training.nerf import NerfOptions, NerfTrainer, coarser
+from neural_fields.training.radiance_step import Outcome
+from neural_fields.training.state import TrainState, stream_seed
+from neural_fields.training.surface_step import Moment, Places, SurfaceStep, slope_spec
+from neural_fields.training.visibility import looked_at
+
+Slopes = Literal["analytic", "numerical"]
+_COARSEST, _FINEST = 32, 1024  # cells a side that differences are spaced by, first and last
+
+
+@dataclass(frozen=True)
+class SurfaceOptions(NerfOptions):
+    """How a surface is trained: as a radiance field, and besides:
+
+    Attributes:
+        batch_samples: marched samples per step that the number of rays is steered to; few of them
+            are evaluated.
+        slopes: `analytic`: derivatives; `numerical`: differences whose spacing falls.
+        eikonal: weight of slopes of length 1.
+        curvature: weight of normals that neighbours share.
+        carved: weight of surfaces where photographs show that there are none.
+        width: of the density around the surface, at the start, units.
+        final_width: the same at the end.
+        first_levels: of a hash grid at the start.
+        levels_until: share of the budget by which all levels are in use.
+        places: random positions per step, of either kind.
+    """
+
+    batch_samples: int = 3 << 14
+    final_rate: float = 0.003
+    grid_decay: float = 0.7
+    slopes: Slopes = "analytic"
+    eikonal: float = 0.01
+    curvature: float = 0.003
+    carved: float = 1.0
+    width: float = 0.1
+    final_width: float = 0.001
+    first_levels: int = 3
+    levels_until: float = 0.5
+    places: int = 1 << 11
+
+    ANY_NUMBER = NerfOptions.ANY_NUMBER | {"eikonal", "curvature", "carved"}
+
+    def __post_init__(self) -> None:
+        if self.slopes not in get_args(Slopes):
+            raise InputError(unknown_value("options: slopes", str(self.slopes), get_args(Slopes)))
+        if not self.final_width <= self.width:
+            raise InputError(
+                f"options: final_width needs at most width {self.width:g}, "
+                f"got {self.final_width:g}."
+            )
+
+    def width_at(self, progress: float) -> float:
+        """Width of the density: BakedSDF, Yariv et al. 2023, equation 3."""
+        ratio = (self.width - self.final_width) / self.final_width
+        return self.width / (1 + ratio * progress**0.8)
+
+
+class SurfaceTrainer(NerfTrainer):
+    """See `NerfTrainer`; the field is a surface."""
+
+    field: SurfaceField
+    options: SurfaceOptions
+
+    def __init__(
+        self,
+        config: SurfaceConfig,
+        data: Dataset,
+        options: SurfaceOptions | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(config, data, options or SurfaceOptions(), seed)
+
+    def _field_of(self, config: RadianceConfig, seed: int) -> SurfaceField:
+        assert isinstance(config, SurfaceConfig)
+        field = SurfaceField(config, seed)
+        self._n_levels: int | None = None  # of a grid whose finer levels come into use one by one
+        if slope_spec(field) is not None and isinstance(field.trunk, HashTrunk):
+            levels = field.trunk.encoding.spec.levels
+            self._n_levels = len(levels)
+            with torch.no_grad():  # what is not in use yet is nothing
+                for level in levels[self.options.first_levels :][:1]:
+                    field.trunk.encoding.table[level.offset :].zero_()
+        return field
+
+    def _grid_of(self, field: RadianceField) -> OccupancyGrid:
+        assert isinstance(field, SurfaceField)
+        possible, seen = looked_at(field, self.data)
+        carved = cells_in_box(field) & ~possible
+        self._carved = carved.nonzero()[:, 0].contiguous()
+        return SurfaceOccupancy(field, possible & seen, self.seed)
+
+    def _start(self) -> None:
+        by_differences = self.options.slopes == "numerical"
+        self.state = self._state_of(self.field, sparse=self._n_levels is not None or by_differences)
+        self._surface_step = SurfaceStep(self.field, self.state, self.options.batch_samples)
+
+    def _outcome(self, progress: float) -> Outcome:
+        self.field.width.fill_(self.options.width_at(progress))
+        scene = coarser(self.field.march_scene(), progress, self.options.coarse_step)
+        places, moment = self._somewhere(), self._moment(progress)
+        return self._surface_step(self._draw_rays(), scene, places, moment)
+
+    def _moment(self, progress: float) -> Moment:
+        options, share = self.options, min(1.0, progress / self.options.levels_until)
+        n, first = self._n_levels, options.first_levels
+        n_levels = None if n is None else min(n, first + int(max(0, n + 1 - first) * share))
+        spacing = 1 / (_COARSEST * (_FINEST / _COARSEST) ** share)
+        return Moment(
+            n_levels=n_levels,
+            spacing=spacing if options.slopes == "numerical" else 0.0,
+            reach=max(spacing, 1 / 256),
+            eikonal=options.eikonal,
+            curvature=options.curvature,
+            carved=options.carved,
+            huber=options.huber,
+        )
+
+    def _somewhere(self) -> Places:
+        generator = torch.Generator().manual_seed(stream_seed(self.seed, -2 - self.step_number))
+        n, spec = self.options.places, self.field.config.sampling.grid
+        low, high = self.field.to_cube(torch.tensor(self.field.config.box))
+        anywhere = low + torch.rand(n, 3, generator=generator) * (high - low)
+        if not len(self._carved):
+            return Places(anywhere, anywhere[:0])
+        cells = self._carved[torch.randint(len(self._carved), (n,), generator=generator)]
+        points = occupancy_points(cells, spec, seed=self.seed, stream=self.step_number)
+        return Places(anywhere, points.mul_(0.5).add_(0.5))
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, int]) -> None:
+        """See `NerfTrainer.restore`."""
+        super().restore(tensors, state)
+        self.field.width.copy_(tensors["field.width"])
+
+
+def first_radius(data: Dataset, unit: float, center: Tensor) -> float:
+    """Of a sphere at the middle of the box that no camera is in, units."""
+    away = (data.cameras.camera_to_world[:, :3, 3] - center).norm(dim=1)
+    return max(0.05, min(0.5, 0.6 * float(away.min()) / unit)) if math.isfinite(unit) else 0.5

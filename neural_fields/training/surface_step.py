@@ -1,0 +1,218 @@
+"""Loss and gradients of a batch of rays of a surface field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neural_fields.encodings import HashEncoding
+from neural_fields.fields import Samples, SurfaceField
+from neural_fields.fields.surface import thickness_of
+from neural_fields.ops import MarchScene, SlopeSpec, composite, trunk_features, trunk_slope
+from neural_fields.training.radiance_step import Outcome, PackedBatch, Rays
+from neural_fields.training.state import TrainState
+
+_HIDDEN = 7.0  # optical thickness behind which nothing is seen
+_FAINT = 1e-3  # weight below which a sample is left out
+_CLEAR = 0.01  # units that carved places keep from the surface
+_DENSE_LEVELS = 4  # of a hash grid, that places away from the surface may move: hardly any collide
+_PAIRED = 4  # one sample in so many is compared with a neighbour
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the loss is at a step.
+
+    Attributes:
+        n_levels: of a hash grid that are used; None: all, or it is none.
+        spacing: of differences that slopes are had from, in the cube; 0: by derivatives.
+        reach: between neighbours whose normals are compared, in the cube.
+        eikonal: weight of the mean of (|slope| - 1)^2.
+        curvature: weight of how much normals differ, or of the mean curvature by differences.
+        carved: weight of surfaces where photographs show that there are none.
+        huber: knee of the colours' loss.
+    """
+
+    n_levels: int | None
+    spacing: float
+    reach: float
+    eikonal: float
+    curvature: float
+    carved: float
+    huber: float
+
+
+class Places(NamedTuple):
+    """Random positions in the cube: anywhere, and where photographs show that nothing is."""
+
+    anywhere: Tensor
+    carved: Tensor
+
+
+class _Near(NamedTuple):
+    """distance [n] in units, features, slope [n, 3]; mean curvature [n] where it cost nothing."""
+
+    distance: Tensor
+    features: Tensor
+    slope: Tensor
+    bend: Tensor | None = None
+
+
+def slope_spec(field: SurfaceField) -> SlopeSpec | None:
+    """How the native core has the field's trunk and its slopes in one pass; None: not."""
+    fused = None if field.modulation is not None else field.trunk.fused()
+    if fused is None or field.color_head is None:
+        return None
+    try:
+        return SlopeSpec(fused.grid, fused.network)
+    except ValueError:  # bf16, or widths
+        return None
+
+
+class SurfaceStep:
+    """Leaves the gradients of a batch in the optimiser's buffers.
+
+    Rays are marched; where the present surface lets through is found without gradients; and only
+    samples that weigh something are evaluated with their slopes.
+    """
+
+    def __init__(self, field: SurfaceField, state: TrainState, batch_samples: int) -> None:
+        self._field, self._state = field, state
+        self._batch = PackedBatch(field, batch_samples * 3 // 2)
+        self._spec = slope_spec(field)
+
+    def __call__(self, rays: Rays, scene: MarchScene, places: Places, at: Moment) -> Outcome:
+        """Use as many rays as the buffers hold."""
+        samples, n_used = self._batch.march(rays.origins, rays.directions, rays.jitter, scene)
+        n_used = max(n_used, 1)
+        offsets = samples.offsets[: n_used + 1].clone()
+        n_marched = int(offsets[-1])
+        ray = torch.repeat_interleave(torch.arange(n_used), offsets.diff())
+        cube = samples.positions[:n_marched]
+        lengths = samples.t_ends[:n_marched] - samples.t_starts[:n_marched]
+        kept = self._kept(cube, offsets, ray, lengths, at)
+        ray, cube = ray[kept], cube[kept].contiguous()
+        t_starts, t_ends = samples.t_starts[kept], samples.t_ends[kept]
+        offsets = torch.searchsorted(kept, offsets)
+        near = self._near(cube, at, at.n_levels)
+        loss = self._regular(cube, near, at) + self._away(places, at)
+        density, color = self._seen(near, cube, rays, ray, t_ends - t_starts)
+        stop = self._field.config.sampling.stop
+        out = composite(offsets, t_starts, t_ends, density, color, stop=stop)
+        picture = out.color + (1 - out.opacity)[:, None] * rays.background[:n_used]
+        target = rays.target[:n_used]
+        photo = torch.nn.functional.huber_loss(picture, target, delta=at.huber) / (5 * at.huber)
+        loss = loss + photo
+        value = float(loss.detach())
+        if value == value:
+            self._state.backward(loss)
+        mse = float((picture.detach() - target).square().mean())
+        return Outcome(value, mse, n_used, n_marched)
+
+    @torch.no_grad()
+    def _kept(
+        self, cube: Tensor, offsets: Tensor, ray: Tensor, lengths: Tensor, at: Moment
+    ) -> Tensor:
+        """Indices of samples [n] that weigh something, as if all rays met the surface straight."""
+        field = self._field
+        steps = lengths / field.unit
+        if self._spec is None:
+            distance = field.encoded(Samples(cube))[0]
+        else:
+            fused = field.trunk.fused()
+            assert fused is not None
+            parts = (fused.table, fused.params, self._spec, at.n_levels)
+            distance = trunk_features(cube, *parts)[:, 0] + field.sphere(cube)[0]
+        straight = torch.full_like(distance, -1.0)
+        config = field.config
+        thickness = thickness_of(config.density, distance, straight, steps, field.width).double()
+        total = torch.cat([thickness.new_zeros(1), thickness.cumsum(0)])[:-1]
+        # Rays without samples behind the last one begin nowhere.
+        begins = total[offsets[:-1].clamp(max=max(len(total) - 1, 0))] if len(total) else total
+        before = total - begins[ray]
+        weight = (-before).exp() * -torch.expm1(-thickness)
+        return ((before < _HIDDEN) & (weight > _FAINT)).nonzero()[:, 0]
+
+    def _near(self, cube: Tensor, at: Moment, n_levels: int | None) -> _Near:
+        if at.spacing > 0:
+            return self._by_differences(cube, at.spacing, n_levels)
+        if self._spec is not None:
+            return self._fused(cube, n_levels)
+        cube = cube.detach().requires_grad_()
+        distance, features = self._field.encoded(Samples(cube))
+        (slope,) = torch.autograd.grad(distance.sum(), cube, create_graph=True)
+        return _Near(distance, features, slope / 2)
+
+    def _fused(self, cube: Tensor, n_levels: int | None) -> _Near:
+        fused, field = self._field.trunk.fused(), self._field
+        assert fused is not None
+        assert self._spec is not None
+        encoding = field.trunk.get_submodule("encoding")
+        assert isinstance(encoding, HashEncoding)
+        assert encoding.sparse_gradient is not None
+        parts = (fused.table, fused.params, self._spec, encoding.sparse_gradient, n_levels)
+        features, slope = trunk_slope(cube, *parts)
+        first, outward = field.sphere(cube)
+        distance = features[:, 0] + first
+        return _Near(
+            distance, torch.cat([distance[:, None], features[:, 1:]], 1), slope / 2 + outward
+        )
+
+    def _by_differences(self, cube: Tensor, spacing: float, n_levels: int | None) -> _Near:
+        """Neuralangelo, Li et al. 2023, equations 3 and 5."""
+        steps = spacing * torch.cat([torch.eye(3), -torch.eye(3)])
+        around = (cube[None] + steps[:, None]).clamp(0, 1).view(-1, 3)
+        if self._spec is None:
+            distance, features = self._field.encoded(Samples(cube))
+            beside = self._field.encoded(Samples(around))[0].view(6, -1)
+        else:
+            near = self._fused(torch.cat([cube, around]), n_levels)
+            distance, features = near.distance[: len(cube)], near.features[: len(cube)]
+            beside = near.distance[len(cube) :].view(6, -1)
+        slope = (beside[:3] - beside[3:]).t() / (4 * spacing)
+        bend = (beside.sum(0) - 6 * distance) / (4 * spacing * spacing)
+        return _Near(distance, features, slope, bend)
+
+    def _regular(self, cube: Tensor, near: _Near, at: Moment) -> Tensor:
+        """Slopes of length 1, and normals that neighbours share."""
+        if len(cube) == 0:
+            return near.distance.sum()
+        loss = at.eikonal * (near.slope.norm(dim=1) - 1).square().mean()
+        if at.curvature == 0:
+            return loss
+        if near.bend is not None:
+            return loss + at.curvature * near.bend.abs().mean()
+        normal = torch.nn.functional.normalize(near.slope[::_PAIRED], dim=1)
+        # The neighbour lies in the surface, beside the sample, in a direction of no meaning.
+        spread = torch.roll(normal.detach(), 1, 0) + torch.eye(3)[torch.arange(len(normal)) % 3]
+        tangent = torch.nn.functional.normalize(torch.cross(normal.detach(), spread, dim=1), dim=1)
+        beside = (cube[::_PAIRED] + at.reach * tangent).clamp(0, 1)
+        other = torch.nn.functional.normalize(self._near(beside, at, at.n_levels).slope, dim=1)
+        return loss + at.curvature * (normal - other).square().sum(1).mean()
+
+    def _away(self, places: Places, at: Moment) -> Tensor:
+        """Slopes of length 1 anywhere, and no surface where photographs show none."""
+        cube, few = torch.cat(places), at.n_levels
+        if few is not None:
+            few = min(few, _DENSE_LEVELS)
+        near = self._near(cube, at, few)
+        loss = at.eikonal * (near.slope.norm(dim=1) - 1).square().mean()
+        n = len(places.carved)
+        if n:
+            loss = loss + at.carved * (_CLEAR - near.distance[-n:]).clamp(min=0).mean()
+        return loss
+
+    def _seen(
+        self, near: _Near, cube: Tensor, rays: Rays, ray: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Density per world length [n] and colour [n, 3] of samples."""
+        field, directions = self._field, rays.directions[ray]
+        approach = (near.slope * directions).sum(1)
+        thickness = thickness_of(
+            field.config.density, near.distance, approach, lengths / field.unit, field.width
+        )
+        samples = Samples(cube.detach(), directions, None, rays.camera_ids[ray])
+        return thickness / lengths, field.colors(near.features, samples)
