@@ -164,7 +164,8 @@ class Eikonal:
     @staticmethod
     def loss(features: Tensor, slope: Tensor) -> Tensor:
         """Of slopes and of distances."""
-        return (slope.norm(dim=1) - 1).square().sum() + features[:, 0].abs().sum()
+        stretch = (slope.norm(dim=1) - 1).square().sum()
+        return torch.add(stretch, features[:, 0].abs().sum())
 
     def ours(self) -> None:
         """One native step."""
@@ -195,7 +196,7 @@ class Eikonal:
         by_level = found.sum(1).view(self.spec.grid.n_levels, len(at), -1)
         encoded = by_level.transpose(0, 1).reshape(len(at), -1)
         n_in, n_hidden, n_out = self.spec.network.widths
-        first, second = params.split([n_in * n_hidden, n_hidden * n_out])
+        first, second = torch.split(params, [n_in * n_hidden, n_hidden * n_out])
         hidden = F.relu(F.linear(encoded, first.view(n_hidden, n_in)))
         return F.linear(hidden, second.view(n_out, n_hidden))
 
@@ -217,7 +218,9 @@ def main() -> None:
     """Make the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file of the rows")
-    parser.add_argument("--parts", nargs="*", choices=("shapes", "eikonal"), default=["shapes"])
+    parser.add_argument(
+        "--parts", nargs="*", choices=("shapes", "eikonal"), default=["shapes", "eikonal"]
+    )
     parser.add_argument("--arms", nargs="*", choices=[*ARMS], default=[*ARMS])
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of a fit ({SECONDS:g})")
     parser.add_argument("--scenes", type=Path, default=Path("scenes_made"), help="where it is made")

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from neural_fields import architectures
 from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.data.mesh import Mesh, load_mesh
 from neural_fields.data.picture import Picture, load_picture
-from neural_fields.errors import InputError
+from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import RadianceConfig, SurfaceConfig, read_field_file
 from neural_fields.fields.surface import Density
 from neural_fields.spectra.choice import choose
@@ -279,15 +279,13 @@ def surface(
         >>> run = surface("lego", "lego.nf")  # doctest: +SKIP
         >>> run.field.distance(Samples(positions))  # doctest: +SKIP
     """
+    if density not in get_args(Density):
+        raise InputError(unknown_value("--density", density, get_args(Density)))
 
-    def setup(
-        data: Dataset, field: Chosen, preset: str
-    ) -> tuple[RadianceConfig, NerfOptions]:
+    def setup(data: Dataset, field: Chosen, preset: str) -> tuple[RadianceConfig, NerfOptions]:
         config, training = surface_setup(data, field, preset)
         return replace(config, density=density), training
 
-    if not isinstance(data, Dataset):
-        data = load_dataset(data, "train", downscale, background, masks=masks)
     return _fit_photographs(
         setup,
         _Choices(field, preset, modulate, precision, bits),
@@ -304,6 +302,7 @@ def surface(
         on_progress=on_progress,
         control=control,
         on_start=on_start,
+        masks=masks,
     )
 
 
@@ -336,6 +335,7 @@ def _fit_photographs(
     control: Control | None,
     on_start: Callable[[NerfTrainer, Dataset], None] | None,
     on_choice: Callable[[dict[str, Any]], None] | None = None,
+    masks: str = "use",
 ) -> Run:
     """See `nerf`, `dynamic` and `surface`."""
     preset = choices.preset
@@ -344,7 +344,7 @@ def _fit_photographs(
     budget = _budget("radiance", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
     if not isinstance(data, Dataset):
-        data = load_dataset(data, "train", downscale, background)
+        data = load_dataset(data, "train", downscale, background, masks=masks)
     config, training = setup(data, chosen, preset)
     config = with_choices(config, choices.precision, choices.modulate, choices.bits, len(data))
     begun = path if resume else None

@@ -141,6 +141,9 @@ def _king(scene: Scene, square: tuple[int, int]) -> None:
         lathe.cone(0.51, 0.65, 0.05, 0.09)
         lathe.disc(0.655, 0.088, 0.016, 0.014)
         lathe.ball(0.66, 0.05)
-        for center, half in (((0, 0, 0.755), (0.02, 0.022, 0.06)), ((0, 0, 0.77), (0.02, 0.055, 0.022))):
+        for center, half in (
+            ((0, 0, 0.755), (0.02, 0.022, 0.06)),
+            ((0, 0, 0.77), (0.02, 0.055, 0.022)),
+        ):
             where, sizes = ([_SIZE * x for x in part] for part in (center, half))
             scene.box(where, sizes, WALNUT, rounding=0.014)

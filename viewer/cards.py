@@ -9,6 +9,7 @@ from neural_fields.viewer.report_figures import png_uri
 
 _KINDS = {
     "dynamic": "radiance field that moves",
+    "surface": "surface from photographs",
     "radiance": "radiance field",
     "sdf": "signed distance field",
     "image": "image field",

@@ -9,7 +9,7 @@ from neural_fields.cli.bench import bench
 from neural_fields.cli.convert import convert
 from neural_fields.cli.evaluate import evaluate
 from neural_fields.cli.export import export
-from neural_fields.cli.fit import fit_dynamic, fit_image, fit_nerf, fit_sdf
+from neural_fields.cli.fit import fit_dynamic, fit_image, fit_nerf, fit_sdf, fit_surface
 from neural_fields.cli.fresh import fresh
 from neural_fields.cli.inspect import doctor, info
 from neural_fields.cli.render import render
@@ -19,6 +19,7 @@ from neural_fields.cli.view import view
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "fit nerf": fit_nerf,
+    "fit surface": fit_surface,
     "fit dynamic": fit_dynamic,
     "fit sdf": fit_sdf,
     "fit image": fit_image,
@@ -47,6 +48,8 @@ def _modulations() -> Sequence[str]:
 CHOICES: dict[str, Callable[[], Sequence[str]]] = {
     "--modulate": _modulations,
     "--precision": lambda: ("float32", "bf16"),
+    "--density": lambda: ("volsdf", "neus"),
+    "--masks": lambda: ("use", "object"),
     "--device": lambda: ("auto", "cpu"),
     "--mode": lambda: ("rgb", "depth", "normal", "opacity"),
     "--method": lambda: ("pvd", "pvd-al"),

@@ -1,4 +1,4 @@
-"""`nf fit nerf`, `nf fit dynamic`, `nf fit sdf` and `nf fit image`."""
+"""`nf fit nerf`, `nf fit surface`, `nf fit dynamic`, `nf fit sdf` and `nf fit image`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
 _SDF_KEYS = {key: kinds for key, kinds in _KEYS.items() if key != "downscale"}
 _NERF_KEYS: dict[str, tuple[type, ...]] = {**_KEYS, "background": (str, list)}
 _DYNAMIC_KEYS = {key: kinds for key, kinds in _NERF_KEYS.items() if key != "fresh"}
+_SURFACE_KEYS = {**_DYNAMIC_KEYS, "density": (str,), "masks": (str,)}
 _BACKGROUNDS = ("white", "black", "random", "auto", "R,G,B")
 
 
@@ -117,6 +118,91 @@ def fit_nerf(
     with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
         calls = {**watch.calls, "on_choice": view.choice, **chosen}
         run = fit.nerf(data, output, resume=resume, save_every=save_every, **calls)
+        return view.finish(run, data, watch)
+
+
+def fit_surface(
+    data: tyro.conf.Positional[Path],
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    field: str | None = None,
+    preset: str | None = None,
+    modulate: str | None = None,
+    precision: str | None = None,
+    bits: int | None = None,
+    density: str | None = None,
+    masks: str | None = None,
+    background: str | None = None,
+    seconds: float | None = None,
+    steps: int | None = None,
+    device: Literal["auto", "cpu"] = "auto",
+    seed: int | None = None,
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    config: Path | None = None,
+    downscale: int | None = None,
+    save_every: float = 60.0,
+    viewer: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    viewer_port: int = 7007,
+    json: str | None = None,
+) -> int:
+    """Fit a surface with colours, a signed distance field, to posed photographs.
+
+    nf export makes a mesh of it; it renders, is scored, viewed and converted like a radiance field.
+    With neither --seconds nor --steps it trains for 60 seconds. Options: defaults, then the preset,
+    then --config, then flags.
+
+    Args:
+        data: folder as of nf fit nerf; alpha or masks of the object help where there are any.
+        output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
+        field: architecture (hash); docs/architectures.md compares them. Or FILE.json: encoding and
+            network as tiny-cuda-nn's configurations have them.
+        preset: default, or a size of the architecture's own.
+        modulate: none, xyz, direction, direction-trunk or camera: coordinate-aware modulation of
+            hidden layers.
+        precision: of the networks: float32, or bf16, which rounds and is slower here.
+        bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
+            each, for small files.
+        density: what is made of distances: volsdf, or neus (docs/surfaces.md compares them).
+        masks: what mask files say: which pixels to use, or where the object is.
+        background: white, black, random or R,G,B that pictures are scored over; images with alpha
+            are white unless told otherwise.
+        seconds: trained seconds, without loading.
+        steps: number of steps; such a run repeats bit for bit.
+        device: where to train; this version trains on the CPU.
+        seed: of every random choice (0).
+        resume: go on from the checkpoint to the same total.
+        config: TOML file with field, preset, modulate, precision, bits, density, masks, background,
+            seconds, steps, seed and downscale, and a table [training], such as slopes =
+            "numerical".
+        downscale: box-average the photographs by this factor (1).
+        save_every: trained seconds between checkpoints.
+        viewer: show the run in a browser: watch, pause, save.
+        viewer_port: where; the next free one where it is taken, 0 for any.
+        json: write the summary as JSON to this file, or - for stdout.
+    """
+    from neural_fields import fit
+
+    del device
+    flags = {
+        "field": field,
+        "preset": preset,
+        "modulate": modulate,
+        "precision": precision,
+        "bits": bits,
+        "density": density,
+        "masks": masks,
+        "background": background,
+        "seconds": seconds,
+        "steps": steps,
+        "seed": seed,
+        "downscale": downscale,
+    }
+    chosen = _merged(config, flags, _SURFACE_KEYS)
+    _check_background(chosen.get("background"))
+    view = _View("radiance", chosen, json)
+    with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
+        run = fit.surface(
+            data, output, resume=resume, save_every=save_every, **watch.calls, **chosen
+        )
         return view.finish(run, data, watch)
 
 
@@ -478,6 +564,7 @@ class _View:
                 "radiance": "render {} -o turn.mp4 --orbit 90",
                 "image": "render {} -o picture.png",
                 "sdf": "render {} -o turn.mp4 --orbit 90",
+                "surface": "export {} -o mesh.ply",
             }[summary["kind"]]
             say(f"score it:    nf eval {run.output} --data {data}", self._json)
             say(f"look at it:  nf {look.format(run.output)}", self._json)

@@ -211,7 +211,8 @@ def _check_ends(
         raise InputError(_MOVES)
     if isinstance(field, RadianceField) and not bool(field.occupancy.any()):
         raise InputError("the teacher: has no occupied cells, so there is nothing to convert.")
-    wanted = {"radiance": Dataset, "sdf": Mesh, "image": Picture}[field.kind]
+    kinds = {"radiance": Dataset, "surface": Dataset, "sdf": Mesh, "image": Picture}
+    wanted = kinds[field.kind]
     if data is not None and not isinstance(data, wanted):
         raise InputError(
             f"data: a field of kind {field.kind} needs a {wanted.__name__}, "

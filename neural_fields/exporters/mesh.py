@@ -190,8 +190,8 @@ def _surface(field: Field, threshold: float | None, scene: Mapping[str, Any]) ->
         return _of_seen(field, threshold or 0.0)
     if not isinstance(field, RadianceField):
         raise InputError(
-            f"export: needs a field with a surface, sdf, surface or radiance, got kind {field.kind!r}; "
-            "nf render draws pictures."
+            "export: needs a field with a surface, sdf, surface or radiance, got kind "
+            f"{field.kind!r}; nf render draws pictures."
         )
     if field.view_dependent_density:
         raise InputError(

@@ -61,7 +61,7 @@ class SurfaceField(RadianceField):
 
     Source: VolSDF, Yariv et al. 2021, equations 2 and 3; NeuS, Wang et al. 2021, equation 10 with
     the logistic function's width 1/s. Deviations: b is not learned but falls with training, as in
-    BakedSDF (Yariv et al. 2023); the network starts beside a sphere instead of as one.
+    BakedSDF (Yariv et al. 2023); the network starts beside a sphere, not as one.
 
     Example:
         >>> from neural_fields.architectures.hash import Hash

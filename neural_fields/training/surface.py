@@ -17,7 +17,7 @@ from neural_fields.ops import occupancy_points
 from neural_fields.rendering.occupancy import OccupancyGrid, SurfaceOccupancy, cells_in_box
 from neural_fields.training.nerf import NerfOptions, NerfTrainer, coarser
 from neural_fields.training.radiance_step import Outcome
-from neural_fields.training.state import TrainState, stream_seed
+from neural_fields.training.state import stream_seed
 from neural_fields.training.surface_step import Moment, Places, SurfaceStep, slope_spec
 from neural_fields.training.visibility import looked_at
 
@@ -27,7 +27,7 @@ _COARSEST, _FINEST = 32, 1024  # cells a side that differences are spaced by, fi
 
 @dataclass(frozen=True)
 class SurfaceOptions(NerfOptions):
-    """How a surface is trained: as a radiance field, and besides:
+    """How a surface is trained: as a radiance field is, and by these.
 
     Attributes:
         batch_samples: marched samples per step that the number of rays is steered to; few of them
@@ -38,20 +38,22 @@ class SurfaceOptions(NerfOptions):
         carved: weight of surfaces where photographs show that there are none.
         width: of the density around the surface, at the start, units.
         final_width: the same at the end.
+        width_until: share of the budget by which it is that.
         first_levels: of a hash grid at the start.
         levels_until: share of the budget by which all levels are in use.
         places: random positions per step, of either kind.
     """
 
-    batch_samples: int = 3 << 14
+    batch_samples: int = 1 << 15
     final_rate: float = 0.003
     grid_decay: float = 0.7
     slopes: Slopes = "analytic"
-    eikonal: float = 0.01
-    curvature: float = 0.003
+    eikonal: float = 0.003
+    curvature: float = 0.001
     carved: float = 1.0
     width: float = 0.1
-    final_width: float = 0.001
+    final_width: float = 0.0006
+    width_until: float = 0.7
     first_levels: int = 3
     levels_until: float = 0.5
     places: int = 1 << 11
@@ -68,9 +70,9 @@ class SurfaceOptions(NerfOptions):
             )
 
     def width_at(self, progress: float) -> float:
-        """Width of the density: BakedSDF, Yariv et al. 2023, equation 3."""
-        ratio = (self.width - self.final_width) / self.final_width
-        return self.width / (1 + ratio * progress**0.8)
+        """Width of the density: falls exponentially."""
+        share = min(1.0, progress / self.width_until)
+        return float(self.width * (self.final_width / self.width) ** share)
 
 
 class SurfaceTrainer(NerfTrainer):

@@ -17,6 +17,7 @@ from neural_fields.training.state import TrainState
 
 _HIDDEN = 7.0  # optical thickness behind which nothing is seen
 _FAINT = 1e-3  # weight below which a sample is left out
+_GRAZING = -0.03  # rate of coming nearer that is assumed at least
 _CLEAR = 0.01  # units that carved places keep from the surface
 _DENSE_LEVELS = 4  # of a hash grid, that places away from the surface may move: hardly any collide
 _PAIRED = 4  # one sample in so many is compared with a neighbour
@@ -31,7 +32,8 @@ class Moment:
         spacing: of differences that slopes are had from, in the cube; 0: by derivatives.
         reach: between neighbours whose normals are compared, in the cube.
         eikonal: weight of the mean of (|slope| - 1)^2.
-        curvature: weight of how much normals differ, or of the mean curvature by differences.
+        curvature: weight of how much normals differ, or, by differences, of the mean curvature
+            times their spacing.
         carved: weight of surfaces where photographs show that there are none.
         huber: knee of the colours' loss.
     """
@@ -116,7 +118,11 @@ class SurfaceStep:
     def _kept(
         self, cube: Tensor, offsets: Tensor, ray: Tensor, lengths: Tensor, at: Moment
     ) -> Tensor:
-        """Indices of samples [n] that weigh something, as if all rays met the surface straight."""
+        """Indices of samples [n] that weigh something.
+
+        How fast rays come nearer is taken from one sample to the next: light that grazes a surface
+        goes on, and what it meets behind has to be there.
+        """
         field = self._field
         steps = lengths / field.unit
         if self._spec is None:
@@ -126,9 +132,12 @@ class SurfaceStep:
             assert fused is not None
             parts = (fused.table, fused.params, self._spec, at.n_levels)
             distance = trunk_features(cube, *parts)[:, 0] + field.sphere(cube)[0]
-        straight = torch.full_like(distance, -1.0)
+        approach = torch.full_like(distance, -1.0)
+        if len(distance) > 1:
+            change = distance.diff() / steps[:-1]
+            approach[:-1] = torch.where(ray.diff() == 0, change.clamp(-1, _GRAZING), -1.0)
         config = field.config
-        thickness = thickness_of(config.density, distance, straight, steps, field.width).double()
+        thickness = thickness_of(config.density, distance, approach, steps, field.width).double()
         total = torch.cat([thickness.new_zeros(1), thickness.cumsum(0)])[:-1]
         # Rays without samples behind the last one begin nowhere.
         begins = total[offsets[:-1].clamp(max=max(len(total) - 1, 0))] if len(total) else total
@@ -180,18 +189,19 @@ class SurfaceStep:
         """Slopes of length 1, and normals that neighbours share."""
         if len(cube) == 0:
             return near.distance.sum()
-        loss = at.eikonal * (near.slope.norm(dim=1) - 1).square().mean()
+        loss: Tensor = at.eikonal * _stretch(near.slope)
         if at.curvature == 0:
             return loss
         if near.bend is not None:
-            return loss + at.curvature * near.bend.abs().mean()
+            return torch.add(loss, near.bend.abs().mean(), alpha=at.curvature * at.spacing)
         normal = torch.nn.functional.normalize(near.slope[::_PAIRED], dim=1)
         # The neighbour lies in the surface, beside the sample, in a direction of no meaning.
         spread = torch.roll(normal.detach(), 1, 0) + torch.eye(3)[torch.arange(len(normal)) % 3]
         tangent = torch.nn.functional.normalize(torch.cross(normal.detach(), spread, dim=1), dim=1)
         beside = (cube[::_PAIRED] + at.reach * tangent).clamp(0, 1)
         other = torch.nn.functional.normalize(self._near(beside, at, at.n_levels).slope, dim=1)
-        return loss + at.curvature * (normal - other).square().sum(1).mean()
+        differs = (normal - other).square().sum(1).mean()
+        return torch.add(loss, differs, alpha=at.curvature)
 
     def _away(self, places: Places, at: Moment) -> Tensor:
         """Slopes of length 1 anywhere, and no surface where photographs show none."""
@@ -199,10 +209,11 @@ class SurfaceStep:
         if few is not None:
             few = min(few, _DENSE_LEVELS)
         near = self._near(cube, at, few)
-        loss = at.eikonal * (near.slope.norm(dim=1) - 1).square().mean()
+        loss: Tensor = at.eikonal * _stretch(near.slope)
         n = len(places.carved)
         if n:
-            loss = loss + at.carved * (_CLEAR - near.distance[-n:]).clamp(min=0).mean()
+            too_near = (_CLEAR - near.distance[-n:]).clamp(min=0).mean()
+            loss = torch.add(loss, too_near, alpha=at.carved)
         return loss
 
     def _seen(
@@ -216,3 +227,9 @@ class SurfaceStep:
         )
         samples = Samples(cube.detach(), directions, None, rays.camera_ids[ray])
         return thickness / lengths, field.colors(near.features, samples)
+
+
+def _stretch(slope: Tensor) -> Tensor:
+    """How far slopes [n, 3] are from a length of 1."""
+    mean: Tensor = (slope.norm(dim=1) - 1).square().mean()
+    return mean

@@ -24,8 +24,9 @@ def visible_cells(field: RadianceField, data: Dataset) -> Tensor:
 def looked_at(field: RadianceField, data: Dataset) -> tuple[Tensor, Tensor]:
     """Cells of the box that no silhouette excludes, and those that some camera sees.
 
-    Both are bool [cells]. With alpha, a cell is excluded as soon as one image shows only transparent pixels around it;
-    the cell's whole diameter and one pixel more count as around it, and have to be in the image.
+    Both are bool [cells]. With alpha, a cell is excluded as soon as one image shows only
+    transparent pixels around it; the cell's whole diameter and one pixel more count as around it,
+    and have to be in the image.
     What moves is excluded by no image: it shows one moment.
     """
     visible = cells_in_box(field)

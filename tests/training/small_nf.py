@@ -39,7 +39,15 @@ def small_dynamic(data, field="hash", preset="default"):
     return replace(config, **shared), replace(options, batch_samples=training.batch_samples)
 
 
+def small_surface(data, field="hash", preset="default"):
+    config, options = presets.surface_setup(data, field, preset)
+    sizes = Hash(n_levels=4, log2_table_size=14, finest_resolution=64)
+    config = replace(config, architecture=sizes, sampling=replace(config.sampling, resolution=32))
+    return config, replace(options, batch_samples=4096, places=256)
+
+
 if __name__ == "__main__":
     neural_fields.fit.radiance_setup = small_setup
     neural_fields.fit.dynamic_setup = small_dynamic
+    neural_fields.fit.surface_setup = small_surface
     main(sys.argv[1:])
