@@ -24,6 +24,7 @@ from neural_fields.fields.image import ImageField
 from neural_fields.fields.load import Field
 from neural_fields.fields.radiance import RadianceField, Samples
 from neural_fields.fields.sdf import SdfField
+from neural_fields.fields.surface import SurfaceField
 from neural_fields.ops import use_reference
 from neural_fields.ops._library import FLOATS, NotNativeError
 
@@ -46,9 +47,9 @@ def gradient(
     """The direction and rate of steepest ascent of one value.
 
     Args:
-        of: a signed distance field (its distance), a radiance field (its density), an image field
-            of one channel (its value), or a function of positions [n, d] to values [n] or [n, 1]
-            that answers every row for itself.
+        of: a signed distance field or a surface (its distance), a radiance field (its density), an
+            image field of one channel (its value), or a function of positions [n, d] to values [n]
+            or [n, 1] that answers every row for itself.
         positions: [n, d] float32 or float64, in the field's frame and of its parameters' type.
         differentiable: whether the result can be part of a loss: it is then differentiable in
             parameters, and in positions that ask for it. All positions are computed at once.
@@ -247,7 +248,9 @@ def _frozen(of: Field | Function) -> Iterator[None]:
 
 def _values(name: str, of: Field | Function, at: Tensor) -> Tensor:
     """What is differentiated: [n] or [n, c], a function of the positions."""
-    if isinstance(of, RadianceField):
+    if isinstance(of, SurfaceField):
+        values = of.distance(Samples(at))
+    elif isinstance(of, RadianceField):
         values = of.density(at)
     elif isinstance(of, ImageField):
         values = of.value(Samples(at))

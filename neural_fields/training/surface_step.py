@@ -138,10 +138,8 @@ class SurfaceStep:
             approach[:-1] = torch.where(ray.diff() == 0, change.clamp(-1, _GRAZING), -1.0)
         config = field.config
         thickness = thickness_of(config.density, distance, approach, steps, field.width).double()
-        total = torch.cat([thickness.new_zeros(1), thickness.cumsum(0)])[:-1]
-        # Rays without samples behind the last one begin nowhere.
-        begins = total[offsets[:-1].clamp(max=max(len(total) - 1, 0))] if len(total) else total
-        before = total - begins[ray]
+        total = torch.cat([thickness.new_zeros(1), thickness.cumsum(0)])
+        before = total[:-1] - total[offsets[:-1]][ray]
         weight = (-before).exp() * -torch.expm1(-thickness)
         return ((before < _HIDDEN) & (weight > _FAINT)).nonzero()[:, 0]
 

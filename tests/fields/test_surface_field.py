@@ -117,3 +117,9 @@ def test_bad_configurations():
         dataclasses.replace(CONFIG, density="solid")
     with pytest.raises(InputError, match="radius"):
         dataclasses.replace(CONFIG, radius=-1.0)
+
+
+def test_its_derivative_is_that_of_its_distance(field):
+    at = points().requires_grad_()
+    (expected,) = torch.autograd.grad(field.distance(Samples(at)).sum(), at)
+    torch.testing.assert_close(nf.derivatives.gradient(field, at.detach()), expected)
