@@ -158,7 +158,7 @@ def fit_surface(
         preset: default, or a size of the architecture's own.
         modulate: none, xyz, direction, direction-trunk or camera: coordinate-aware modulation of
             hidden layers.
-        precision: of the networks: float32, or bf16, which rounds and is slower here.
+        precision: of the networks: float32, or bf16, which rounds.
         bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
             each, for small files.
         density: what is made of distances: volsdf, or neus (docs/surfaces.md compares them).

@@ -137,7 +137,7 @@ def load_dataset(
             `"auto"` is white for images with alpha and black for others, which show none of it.
         aabb: two corners that replace the automatic scene box, or None.
         masks: what mask files say: which pixels to `use`, or where the `object` is; then images
-            have that as their alpha, and nothing is known of what is behind it.
+            have that as their alpha.
 
     Returns:
         The split. The automatic box is computed from the images and cameras of this split.
@@ -152,6 +152,8 @@ def load_dataset(
     chosen = _check_split(split)
     if not isinstance(downscale, int) or isinstance(downscale, bool) or downscale < 1:
         raise InputError(f"downscale: needs a whole number of at least 1, got {downscale!r:.40}.")
+    if masks not in MASKS:
+        raise InputError(unknown_value("--masks", masks, MASKS))
     box = None if aabb is None else SceneBox(check_aabb(aabb), "argument")
     color = _check_background(background)
     listing = read_listing(Path(path), chosen)
@@ -161,8 +163,6 @@ def load_dataset(
     cameras = full_size.downscaled(downscale)
     has_alpha = any(header.has_alpha for header in headers)
     images = _read_images(frames, turned, cameras, 4 if has_alpha else 3, downscale)
-    if masks not in MASKS:
-        raise InputError(unknown_value("--masks", masks, MASKS))
     if masks == "object":
         images, has_alpha = _cut_out(images, frames, full_size, downscale, listing.source), True
     used = _read_masks(frames, full_size, downscale) if masks == "use" else None

@@ -97,7 +97,7 @@ class SurfaceField(RadianceField):
         return self.encoded(cube)[0] * self.unit
 
     def encoded(self, cube: Samples) -> tuple[Tensor, Tensor]:
-        """Distances [n] in units, and features [n, n] whose first they are, in the cube.
+        """Distances [n] in units, and features [n, n_features] whose first they are, in the cube.
 
         Where the trunk makes colours itself these stand where features would.
         """

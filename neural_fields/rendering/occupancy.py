@@ -120,7 +120,7 @@ class SurfaceOccupancy(OccupancyGrid):
 
     def _thickness(self, cube: Tensor, index: int) -> Tensor:
         """Twice what counts as occupied, or 0, so that what is left soon is empty."""
-        reach = 1.5 * math.sqrt(3) / self._spec.resolution * 2.0 ** (self._spec.n_cascades - 1)
+        reach = 1.5 * math.sqrt(3) / self._spec.resolution  # of half the largest cell's diagonal
         parts = [self.field.encoded(Samples(part))[0] for part in torch.split(cube, _CHUNK)]
         near = torch.cat(parts).abs() < reach + _WIDTHS * self.field.width
         return near.float() * (2 * THRESHOLD)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -156,4 +155,4 @@ class SurfaceTrainer(NerfTrainer):
 def first_radius(data: Dataset, unit: float, center: Tensor) -> float:
     """Of a sphere at the middle of the box that no camera is in, units."""
     away = (data.cameras.camera_to_world[:, :3, 3] - center).norm(dim=1)
-    return max(0.05, min(0.5, 0.6 * float(away.min()) / unit)) if math.isfinite(unit) else 0.5
+    return max(0.05, min(0.5, 0.6 * float(away.min()) / unit))
