@@ -317,4 +317,6 @@ def load_for(
     except KeyError as error:
         raise InputError(f"protocol: the field's file lacks {error}; fit it again.") from error
     masks = protocol.get("masks", "use")
+    if background == "black" and protocol.get("alpha") == "none" and "backdrop" not in protocol:
+        background = "auto"  # nobody named it
     return load_dataset(data, split, downscale, background, field.config.box, masks)

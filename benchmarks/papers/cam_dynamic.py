@@ -27,6 +27,7 @@ PUBLISHED = "D-NeRF's eight scenes: T-NeRF 32.22 dB, with CAM 33.78 (+1.56)"
 STEPS, SEEDS = 1200, 3
 ARCHITECTURES = ("hash", "mlp", "t-nerf")
 SETS = {"nonrigid_example": (2, "test"), "dnerf_lego_100": (1, "val")}
+BACKDROPS = {"dnerf_lego_100": "black"}  # without alpha, before a plain colour
 
 
 def row(
@@ -43,6 +44,7 @@ def row(
     if architecture == "t-nerf":
         sizes = {"field": "mlp", "preset": "nerf"}
     options: dict[str, Any] = {"steps": steps, "seed": seed, "downscale": downscale, **sizes}
+    options["background"] = BACKDROPS.get(folder.name, "auto")
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "field.nf"
         if modulate == "rest":

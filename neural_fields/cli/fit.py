@@ -82,7 +82,8 @@ def fit_nerf(
         fresh: let FreSh choose the architecture's frequencies before training (nf fresh shows how);
             its time counts as trained.
         background: white, black, random or R,G,B that pictures are scored over; images with alpha
-            are white unless told otherwise.
+            are white unless told otherwise. Images without alpha are taken as showing that colour
+            behind all things, where one is named.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
         device: where to train; this version trains on the CPU.
@@ -164,7 +165,8 @@ def fit_surface(
         density: what is made of distances: volsdf, or neus (docs/surfaces.md compares them).
         masks: what mask files say: which pixels to use, or where the object is.
         background: white, black, random or R,G,B that pictures are scored over; images with alpha
-            are white unless told otherwise.
+            are white unless told otherwise. Images without alpha are taken as showing that colour
+            behind all things, where one is named.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
         device: where to train; this version trains on the CPU.
@@ -246,7 +248,8 @@ def fit_dynamic(
         bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
             each, for small files.
         background: white, black, random or R,G,B that pictures are scored over; images with alpha
-            are white unless told otherwise.
+            are white unless told otherwise. Images without alpha are taken as showing that colour
+            behind all things, where one is named.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
         device: where to train; this version trains on the CPU.

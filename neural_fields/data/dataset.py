@@ -50,7 +50,8 @@ class Dataset:
             `"focus"` or `"positions"`.
         protocol: plain JSON data: `background` (`"white"`, `"black"`, `"random"` or three
             numbers), `alpha` (`"straight"` or `"none"`), `color_space`, `downscale`, `split`
-            (`"files"`, `"filenames"` or `"every 8th"`).
+            (`"files"`, `"filenames"` or `"every 8th"`); `backdrop` where images without alpha
+            show that background behind all things.
         fingerprint: sha256 of the split's file paths, sizes and full-size cameras.
         skipped: file paths that the JSON lists but that do not exist.
 
@@ -134,7 +135,8 @@ def load_dataset(
         split: `"train"`, `"val"` or `"test"`.
         downscale: box-average the images by this factor, at least 1.
         background: `"white"`, `"black"`, `"random"`, `"R,G,B"` or three numbers in [0, 1];
-            `"auto"` is white for images with alpha and black for others, which show none of it.
+            `"auto"` is white for images with alpha and black for others, which show none of it. A
+            colour given for images without alpha is what lies behind all that they show.
         aabb: two corners that replace the automatic scene box, or None.
         masks: what mask files say: which pixels to `use`, or where the `object` is; then images
             have that as their alpha.
@@ -174,6 +176,7 @@ def load_dataset(
     if box is None:
         alpha = images[..., 3] if has_alpha else None
         box = scene_box(cameras, alpha, listing.shared, str(listing.source))
+    backdrop = not has_alpha and color not in ("auto", "random")
     if color == "auto":
         color = "white" if has_alpha else "black"
     return Dataset(
@@ -192,6 +195,7 @@ def load_dataset(
             "downscale": downscale,
             "split": listing.split_rule,
             **({"masks": masks} if masks != "use" else {}),
+            **({"backdrop": True} if backdrop else {}),
         },
         fingerprint=_fingerprint(frames, full_size),
         skipped=listing.skipped,

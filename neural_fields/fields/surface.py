@@ -19,8 +19,10 @@ from neural_fields.fields.radiance import (
     RadianceField,
     Samples,
 )
+from neural_fields.ops import SlopeSpec, trunk_features
 
 Density = Literal["volsdf", "neus"]
+ColorDirection = Literal["reflected", "ray"]
 _ROUND = 0.1  # share of the first sphere's radius within which its distance has no kink
 _THIN = 1e-3  # widths that distances along a step differ by, where it is taken as one point
 
@@ -32,15 +34,23 @@ class SurfaceConfig(RadianceConfig):
     Attributes:
         density: `volsdf` or `neus`, see `SurfaceField`.
         radius: of the sphere that the surface is before anything is learned, units.
+        color_direction: what a colour head sees: the ray's direction as the surface reflects it, or
+            the ray's own.
     """
 
     density: Density = "volsdf"
     radius: float = 0.5
+    color_direction: ColorDirection = "reflected"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.density not in get_args(Density):
             raise InputError(unknown_value("config: density", str(self.density), get_args(Density)))
+        if self.color_direction not in get_args(ColorDirection):
+            choices = get_args(ColorDirection)
+            raise InputError(
+                unknown_value("config: color_direction", str(self.color_direction), choices)
+            )
         if not 0 < self.radius < math.inf:
             raise InputError(f"config: radius needs a positive number, got {self.radius}.")
 
@@ -56,12 +66,16 @@ class SurfaceField(RadianceField):
     - `neus`: 1/b sigmoid(-d/b) |cos|, of the angle between ray and normal, where the ray comes
       nearer; without a direction cos is 1.
 
+    A colour head sees rays as the surface reflects them: a gloss is the same function of that
+    wherever the surface is, so that it tells how the surface lies instead of denting it.
+
     Attributes:
         width: b, float32 [], units. Training lets it fall; it is not learned.
 
     Source: VolSDF, Yariv et al. 2021, equations 2 and 3; NeuS, Wang et al. 2021, equation 10 with
     the logistic function's width 1/s. Deviations: b is not learned but falls with training, as in
-    BakedSDF (Yariv et al. 2023); the network starts beside a sphere, not as one.
+    BakedSDF (Yariv et al. 2023); the network starts beside a sphere, not as one. Reflected
+    directions: Ref-NeRF, Verbin et al. 2022, equation 4, without its encoding of roughness.
 
     Example:
         >>> from neural_fields.architectures.hash import Hash
@@ -120,33 +134,69 @@ class SurfaceField(RadianceField):
         return root - math.hypot(self.config.radius, kink), offset / root[:, None]
 
     def evaluate_cube(self, samples: Samples, levels: Sequence[Level]) -> Levels:
-        """See `RadianceField.evaluate_cube`."""
-        distance, features = self.encoded(samples)
+        """See `RadianceField.evaluate_cube`.
+
+        Where it depends on slopes these are taken as constants.
+        """
+        facing = self.config.density == "neus" and "log_density" in levels
+        reflected = self.color_head is not None and "color" in levels and self._reflects
+        if samples.directions is None or not (facing or reflected):
+            (distance, features), slope = self.encoded(samples), None
+        else:
+            distance, features, slope = self.sloped(samples)
         log_density: Tensor | None = None
         if "log_density" in levels:
             log_density = log_density_of(self.config.density, distance, self.width)
-            if self.config.density == "neus" and samples.directions is not None:
-                facing = self._facing(samples.positions, samples.directions)
-                log_density = log_density + facing.clamp(min=1e-6).log()
+            if facing and slope is not None and samples.directions is not None:
+                normal = torch.nn.functional.normalize(slope, dim=1)
+                toward = -(normal * samples.directions).sum(1)
+                log_density = log_density + toward.clamp(min=1e-6).log()
             log_density = log_density.clamp(min=LOG_DENSITY_MIN)
-        color = self.colors(features, samples) if "color" in levels else None
+        color = self.colors(features, samples, slope) if "color" in levels else None
         asked = "features" in levels and self.color_head is not None
         return Levels(features if asked else None, log_density, color)
 
-    def colors(self, features: Tensor, cube: Samples) -> Tensor:
-        """Colours [n, 3] of what `encoded` gave."""
+    def sloped(self, samples: Samples) -> tuple[Tensor, Tensor, Tensor]:
+        """What `encoded` gives, and the slopes [n, 3] of the distances, without a gradient."""
+        cube, spec = samples.positions, self.slope_spec()
+        if spec is None or torch.is_grad_enabled():
+            distance, features = self.encoded(samples)
+            with torch.enable_grad():
+                at = cube.detach().requires_grad_()
+                beside = self.encoded(samples._replace(positions=at))[0]
+                (slope,) = torch.autograd.grad(beside.sum(), at)
+            return distance, features, slope / 2
+        fused, slope = self.trunk.fused(), torch.empty_like(cube)
+        assert fused is not None
+        features = trunk_features(cube.contiguous(), fused.table, fused.params, spec, slope=slope)
+        first, outward = self.sphere(cube)
+        features[:, 0] += first
+        return features[:, 0], features, slope / 2 + outward
+
+    def slope_spec(self) -> SlopeSpec | None:
+        """How the native core has the trunk and its slopes in one pass; None: not."""
+        fused = None if self.modulation is not None else self.trunk.fused()
+        if fused is None or self.color_head is None:
+            return None
+        try:
+            return SlopeSpec(fused.grid, fused.network)
+        except ValueError:  # bf16, or widths
+            return None
+
+    @property
+    def _reflects(self) -> bool:
+        return self.config.color_direction == "reflected"
+
+    def colors(self, features: Tensor, cube: Samples, slope: Tensor | None = None) -> Tensor:
+        """Colours [n, 3] of what `encoded` gave, where distances have a slope [n, 3]."""
         if self.color_head is None:
             return features[:, 1:].sigmoid()
         modulated = self._scale_and_shift(cube, "head")
-        return self.color_head.forward(features, cube.directions, *modulated)
-
-    def _facing(self, cube: Tensor, directions: Tensor) -> Tensor:
-        """How fast rays come nearer, [n]: -cos of the angle between them and the normals."""
-        with torch.enable_grad():
-            at = cube.detach().requires_grad_()
-            distance = self.encoded(Samples(at))[0]
-            (slope,) = torch.autograd.grad(distance.sum(), at)
-        return -(torch.nn.functional.normalize(slope, dim=1) * directions).sum(1)
+        directions = cube.directions
+        if directions is not None and slope is not None and self._reflects:
+            normal = torch.nn.functional.normalize(slope, dim=1)
+            directions = directions - 2 * (normal * directions).sum(1, keepdim=True) * normal
+        return self.color_head.forward(features, directions, *modulated)
 
     def fused_spec(self) -> None:
         """None: there is no fused form."""

@@ -28,6 +28,7 @@ def upgraded(
     `hash` and `mlp` became choices.
     3 to 4: `fourier` counts cycles as published, `siren` has a shape of its first matrix,
     torch's biases of `finer` are None, so that 0 means none, and DiF's grids have a deviation.
+    4 to 5: what direction a surface's colours see became a choice.
     """
     if version < 2 and header["kind"] == "radiance":
         header = {**header, "config": _with_architecture(header["config"])}
@@ -36,6 +37,8 @@ def upgraded(
         header = {**header, "config": _with_choices(header["kind"], header["config"])}
     if version < 4:
         header = {**header, "config": _with_frequencies(header["config"])}
+    if version < 5 and header["kind"] == "surface":
+        header = {**header, "config": {**header["config"], "color_direction": "ray"}}
     return header, tensors
 
 

@@ -98,8 +98,11 @@ def trunk_features(
     params: Tensor,
     spec: SlopeSpec,
     n_levels: int | None = None,
+    slope: Tensor | None = None,
 ) -> Tensor:
-    """The features alone, without gradients; arguments and errors as of `trunk_slope`.
+    """The features without gradients; arguments and errors as of `trunk_slope`.
+
+    `slope`, [n, 3], is filled with the slopes; None: they are not computed.
 
     Example:
         >>> spec = SlopeSpec(HashGridSpec(log2_table_size=8), MlpSpec((32, 64, 16)))
@@ -112,7 +115,8 @@ def trunk_features(
     encoded = torch.empty(n, spec.grid.n_output)
     features = torch.empty(n, spec.network.n_output)
     trunk = (*_shapes_of(spec), table.detach(), params.detach(), levels)
-    module.slope_forward(*trunk, positions, encoded, features)
+    wanted = () if slope is None else (slope,)
+    module.slope_forward(*trunk, positions, encoded, features, *wanted)
     return features
 
 

@@ -201,10 +201,7 @@ class NerfTrainer:
         generator = torch.Generator().manual_seed(stream_seed(self.seed, self.step_number))
         n, cameras = self.n_rays, self.data.cameras
         per_image = cameras.height * cameras.width
-        n_pixels = len(self.data) * per_image if self._used is None else self._used.numel()
-        index = torch.randint(n_pixels, (n,), generator=generator)
-        if self._used is not None:
-            index = self._used[index].long()
+        index = self._pixels(n, generator)
         times = None
         if isinstance(self.field, DynamicField):
             assert cameras.times is not None
@@ -216,10 +213,20 @@ class NerfTrainer:
         origins, directions = cameras.rays(ids, torch.stack([columns, rows], 1).float() + 0.5)
         color, alpha = self.data.pixels(ids, torch.stack([rows, columns], 1))
         background = noise[:, 1:].contiguous()
+        if self.data.protocol.get("backdrop"):
+            assert self.data.background is not None
+            background = self.data.background.repeat(n, 1)
         target = color + (1 - alpha)[:, None] * background
         widths = cameras.pixel_widths(ids)
         jitter = noise[:, 0].contiguous()
         return Rays(origins, directions, ids, widths, jitter, target, background, times)
+
+    def _pixels(self, n: int, generator: torch.Generator) -> Tensor:
+        """Random pixels [n] of all photographs, int64."""
+        if self._used is None:
+            height, width = self.data.images.shape[1:3]
+            return torch.randint(len(self.data) * height * width, (n,), generator=generator)
+        return self._used[torch.randint(len(self._used), (n,), generator=generator)].long()
 
     def _by_span(self, index: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
         """Rays of one span of time beside each other; which span comes first is random."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neural_fields.architectures.hash import HashTrunk
 from neural_fields.data.dataset import Dataset
+from neural_fields.data.edges import edge_pixels
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import RadianceConfig, RadianceField, SurfaceConfig, SurfaceField
 from neural_fields.ops import occupancy_points
@@ -17,10 +18,12 @@ from neural_fields.rendering.occupancy import OccupancyGrid, SurfaceOccupancy, c
 from neural_fields.training.nerf import NerfOptions, NerfTrainer, coarser
 from neural_fields.training.radiance_step import Outcome
 from neural_fields.training.state import stream_seed
-from neural_fields.training.surface_step import Moment, Places, SurfaceStep, slope_spec
+from neural_fields.training.surface_step import EDGE_EVERY, Moment, Places, SurfaceStep
 from neural_fields.training.visibility import looked_at
 
 Slopes = Literal["analytic", "numerical"]
+_NEAR, _FAR = 1 / 256, 1 / 24  # of the cube, between neighbours whose normals are compared
+_GOLDEN = 0.618034  # its multiples fill [0, 1) evenly
 _COARSEST, _FINEST = 32, 1024  # cells a side that differences are spaced by, first and last
 
 
@@ -51,10 +54,10 @@ class SurfaceOptions(NerfOptions):
     curvature: float = 0.001
     carved: float = 1.0
     width: float = 0.1
-    final_width: float = 0.0006
+    final_width: float = 0.0003
     width_until: float = 0.7
     first_levels: int = 3
-    levels_until: float = 0.5
+    levels_until: float = 0.7
     places: int = 1 << 11
 
     ANY_NUMBER = NerfOptions.ANY_NUMBER | {"eikonal", "curvature", "carved"}
@@ -93,7 +96,7 @@ class SurfaceTrainer(NerfTrainer):
         assert isinstance(config, SurfaceConfig)
         field = SurfaceField(config, seed)
         self._n_levels: int | None = None  # of a grid whose finer levels come into use one by one
-        if slope_spec(field) is not None and isinstance(field.trunk, HashTrunk):
+        if field.slope_spec() is not None and isinstance(field.trunk, HashTrunk):
             levels = field.trunk.encoding.spec.levels
             self._n_levels = len(levels)
             with torch.no_grad():  # what is not in use yet is nothing
@@ -109,6 +112,7 @@ class SurfaceTrainer(NerfTrainer):
         return SurfaceOccupancy(field, possible & seen, self.seed)
 
     def _start(self) -> None:
+        self._edges = edge_pixels(self.data)
         by_differences = self.options.slopes == "numerical"
         self.state = self._state_of(self.field, sparse=self._n_levels is not None or by_differences)
         self._surface_step = SurfaceStep(self.field, self.state, self.options.batch_samples)
@@ -127,12 +131,19 @@ class SurfaceTrainer(NerfTrainer):
         return Moment(
             n_levels=n_levels,
             spacing=spacing if options.slopes == "numerical" else 0.0,
-            reach=max(spacing, 1 / 256),
+            reach=_NEAR * (_FAR / _NEAR) ** (self.step_number * _GOLDEN % 1),
             eikonal=options.eikonal,
             curvature=options.curvature,
             carved=options.carved,
             huber=options.huber,
         )
+
+    def _pixels(self, n: int, generator: torch.Generator) -> Tensor:
+        index = super()._pixels(n, generator)
+        if len(self._edges):
+            some = torch.randint(len(self._edges), (len(index[::EDGE_EVERY]),), generator=generator)
+            index[::EDGE_EVERY] = self._edges[some].long()
+        return index
 
     def _somewhere(self) -> Places:
         generator = torch.Generator().manual_seed(stream_seed(self.seed, -2 - self.step_number))

@@ -11,7 +11,7 @@ from torch import Tensor
 from neural_fields.encodings import HashEncoding
 from neural_fields.fields import Samples, SurfaceField
 from neural_fields.fields.surface import thickness_of
-from neural_fields.ops import MarchScene, SlopeSpec, composite, trunk_features, trunk_slope
+from neural_fields.ops import MarchScene, composite, trunk_features, trunk_slope
 from neural_fields.training.radiance_step import Outcome, PackedBatch, Rays
 from neural_fields.training.state import TrainState
 
@@ -20,7 +20,9 @@ _FAINT = 1e-3  # weight below which a sample is left out
 _GRAZING = -0.03  # rate of coming nearer that is assumed at least
 _CLEAR = 0.01  # units that carved places keep from the surface
 _DENSE_LEVELS = 4  # of a hash grid, that places away from the surface may move: hardly any collide
+EDGE_EVERY = 4  # one ray in so many is one where photographs have an edge
 _PAIRED = 4  # one sample in so many is compared with a neighbour
+_BEND = 0.03  # radians between neighbours' normals, from which on creases cost no more than bends
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,6 @@ class _Near(NamedTuple):
     bend: Tensor | None = None
 
 
-def slope_spec(field: SurfaceField) -> SlopeSpec | None:
-    """How the native core has the field's trunk and its slopes in one pass; None: not."""
-    fused = None if field.modulation is not None else field.trunk.fused()
-    if fused is None or field.color_head is None:
-        return None
-    try:
-        return SlopeSpec(fused.grid, fused.network)
-    except ValueError:  # bf16, or widths
-        return None
-
-
 class SurfaceStep:
     """Leaves the gradients of a batch in the optimiser's buffers.
 
@@ -84,7 +75,7 @@ class SurfaceStep:
     def __init__(self, field: SurfaceField, state: TrainState, batch_samples: int) -> None:
         self._field, self._state = field, state
         self._batch = PackedBatch(field, batch_samples * 3 // 2)
-        self._spec = slope_spec(field)
+        self._spec = field.slope_spec()
 
     def __call__(self, rays: Rays, scene: MarchScene, places: Places, at: Moment) -> Outcome:
         """Use as many rays as the buffers hold."""
@@ -111,7 +102,8 @@ class SurfaceStep:
         value = float(loss.detach())
         if value == value:
             self._state.backward(loss)
-        mse = float((picture.detach() - target).square().mean())
+        chosen = torch.arange(n_used) % EDGE_EVERY == 0  # they are no fair sample of the pixels
+        mse = float((picture.detach() - target)[~chosen if n_used > 1 else chosen].square().mean())
         return Outcome(value, mse, n_used, n_marched)
 
     @torch.no_grad()
@@ -198,7 +190,7 @@ class SurfaceStep:
         tangent = torch.nn.functional.normalize(torch.cross(normal.detach(), spread, dim=1), dim=1)
         beside = (cube[::_PAIRED] + at.reach * tangent).clamp(0, 1)
         other = torch.nn.functional.normalize(self._near(beside, at, at.n_levels).slope, dim=1)
-        differs = (normal - other).square().sum(1).mean()
+        differs = ((normal - other).square().sum(1) + _BEND**2).sqrt().mean()
         return torch.add(loss, differs, alpha=at.curvature)
 
     def _away(self, places: Places, at: Moment) -> Tensor:
@@ -224,7 +216,7 @@ class SurfaceStep:
             field.config.density, near.distance, approach, lengths / field.unit, field.width
         )
         samples = Samples(cube.detach(), directions, None, rays.camera_ids[ray])
-        return thickness / lengths, field.colors(near.features, samples)
+        return thickness / lengths, field.colors(near.features, samples, near.slope)
 
 
 def _stretch(slope: Tensor) -> Tensor:

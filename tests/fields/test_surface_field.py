@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from bad_files import edited
 
 import neural_fields as nf
 from neural_fields import InputError
@@ -101,6 +102,37 @@ def test_neus_has_no_thickness_on_the_way_out():
     assert float(thickness_of("neus", middle, away, steps, torch.tensor(0.01)).max()) == 0
 
 
+def test_colours_are_seen_along_the_reflected_ray(field):
+    """The same parameters as a field that sees rays themselves, asked along the reflection."""
+    plain = SurfaceField(dataclasses.replace(CONFIG, color_direction="ray"), seed=1)
+    field.trunk.encoding.table.data.normal_(std=0.1)
+    plain.load_state_dict(field.state_dict())
+    at = points()
+    ray = torch.nn.functional.normalize(torch.randn(len(at), 3), dim=1)
+    where = at.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(field.distance(Samples(where)).sum(), where)
+    normal = torch.nn.functional.normalize(slope, dim=1)
+    mirrored = ray - 2 * (ray * normal).sum(1, keepdim=True) * normal
+    seen = field.color(at, ray)
+    torch.testing.assert_close(seen, plain.color(at, mirrored), atol=1e-5, rtol=1e-4)
+    assert float((seen - plain.color(at, ray)).detach().abs().max()) > 1e-3
+    with torch.no_grad():  # by the native core
+        torch.testing.assert_close(field.color(at, ray), seen.detach(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(field.color(at), plain.color(at))  # no direction, no reflection
+
+
+def test_files_of_format_4_saw_rays_themselves(field, tmp_path):
+    save(field, tmp_path / "a.nf")
+
+    def older(header):
+        header["format_version"] = 4
+        del header["config"]["color_direction"]
+
+    (tmp_path / "b.nf").write_bytes(edited((tmp_path / "a.nf").read_bytes(), header=older))
+    assert nf.load(tmp_path / "a.nf").config.color_direction == "reflected"
+    assert nf.load(tmp_path / "b.nf").config.color_direction == "ray"
+
+
 def test_files_keep_the_width(field, tmp_path):
     field.width.fill_(0.0123)
     save(field, tmp_path / "a.nf")
@@ -115,6 +147,8 @@ def test_files_keep_the_width(field, tmp_path):
 def test_bad_configurations():
     with pytest.raises(InputError, match="density"):
         dataclasses.replace(CONFIG, density="solid")
+    with pytest.raises(InputError, match="color_direction"):
+        dataclasses.replace(CONFIG, color_direction="mirror")
     with pytest.raises(InputError, match="radius"):
         dataclasses.replace(CONFIG, radius=-1.0)
 

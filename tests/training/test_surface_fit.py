@@ -14,7 +14,8 @@ import neural_fields.fit
 from neural_fields import InputError, architectures, scenes
 from neural_fields.architectures.hash import Hash
 from neural_fields.data.dataset import load_dataset
-from neural_fields.fields import Samples
+from neural_fields.data.edges import edge_pixels
+from neural_fields.fields import Samples, SurfaceField
 from neural_fields.rendering.occupancy import cell_centers, occupied
 from neural_fields.scenes import catalog
 from neural_fields.training.presets import surface_setup, with_choices
@@ -102,8 +103,7 @@ def test_the_fused_step_is_the_one_by_operations(chess, monkeypatch):
     data = load_dataset(chess, downscale=2)
     fused = trainer_of(data, first_levels=4)
     with monkeypatch.context() as patch:
-        patch.setattr("neural_fields.training.surface_step.slope_spec", lambda field: None)
-        patch.setattr("neural_fields.training.surface.slope_spec", lambda field: None)
+        patch.setattr(SurfaceField, "slope_spec", lambda field: None)
         by_ops = trainer_of(data, first_levels=4)
     with torch.no_grad():
         for one, other in zip(by_ops.field.parameters(), fused.field.parameters(), strict=True):
@@ -126,6 +126,16 @@ def test_the_grid_is_a_shell_around_the_surface(chess):
     kept = occupied(field)
     assert float(kept.float().mean()) < 0.35
     assert float(distance[kept].median()) < 0.15
+
+
+def test_one_ray_in_four_is_one_of_an_edge(chess):
+    data = load_dataset(chess)
+    trainer = trainer_of(data)
+    edges = set(edge_pixels(data).tolist())
+    assert 0 < len(edges) < data.images[..., 0].numel() / 2
+    index = trainer._pixels(400, torch.Generator().manual_seed(3)).tolist()
+    assert all(pixel in edges for pixel in index[::4])
+    assert sum(pixel in edges for pixel in index) < 250
 
 
 def test_finer_levels_begin_as_nothing_and_come_into_use(chess):
