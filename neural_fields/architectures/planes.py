@@ -32,13 +32,16 @@ class Planes(Architecture):
         resolutions: vertices per axis of each scale.
         rank: channels of every plane.
         hidden: widths of the network's hidden layers.
+        moments: vertices of the axis of time, of fields that move.
     """
 
     resolutions: tuple[int, ...] = (64, 128, 256)
     rank: int = 16
     hidden: tuple[int, ...] = (64,)
+    moments: int = 32
 
     name = "planes"
+    sees_time = True
     summary = "products of planes at several scales and a small network"
 
     def trunk(self, n_dims: int, n_output: int, network: NetworkOptions) -> Trunk:
@@ -65,7 +68,7 @@ class PlanesTrunk(Trunk):
 
     def __init__(self, config: Planes, n_dims: int, n_output: int, network: NetworkOptions) -> None:
         super().__init__()
-        self.tables = PlanesEncoding(n_dims, config.resolutions, config.rank)
+        self.tables = PlanesEncoding(n_dims, config.resolutions, config.rank, config.moments)
         self.grids = frozenset(f"tables.{name}" for name, _ in self.tables.named_parameters())
         widths = (self.tables.n_output, *config.hidden, n_output)
         self.mlp = Mlp(MlpSpec(widths, **network._asdict()))

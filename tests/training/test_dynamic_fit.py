@@ -223,7 +223,13 @@ def test_modulation_is_by_time_where_the_trunk_does_not_see_it(moving):
     assert calls[0].modulate is None
     assert calls[1].modulate.coordinates == "time"
     data = load_dataset(moving, "train", 1, "white")
-    for field, expected in (("hash", None), ("mlp", None), ("planes", "time"), ("voxels", None)):
+    for field, expected in (
+        ("hash", None),
+        ("mlp", None),
+        ("planes", None),
+        ("fourier", "time"),
+        ("voxels", None),
+    ):
         config = with_choices(dynamic_setup(data, field)[0], "float32", None, 32)
         assert (config.modulate and config.modulate.coordinates) == expected
-        assert (config.motion is None) == (field in ("hash", "mlp"))
+        assert (config.motion is None) == (field in ("hash", "mlp", "planes"))

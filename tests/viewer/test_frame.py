@@ -16,6 +16,8 @@ from neural_fields.fields import (
     ImageField,
     SdfConfig,
     SdfField,
+    SurfaceConfig,
+    SurfaceField,
 )
 from neural_fields.rendering.image import render_image
 from neural_fields.rendering.seen import MODES, to_bytes
@@ -34,10 +36,25 @@ def seen(field, camera, look=None, **more):
     return render_frame(camera, state, NEVER)
 
 
+def surface():
+    """The sphere that it begins as, dented a little, with colours."""
+    field = SurfaceField(SurfaceConfig(architecture=SMALL, sampling=SAMPLING), seed=1)
+    field.width.fill_(0.05)
+    with torch.no_grad():
+        for parameter in field.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return field
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", ["radiance", "sdf"])
+@pytest.mark.parametrize("kind", ["radiance", "sdf", "surface"])
 def test_equals_the_picture_of_render(kind, mode):
-    field = scene() if kind == "radiance" else SdfField(SdfConfig(architecture=SMALL), seed=1)
+    made = {
+        "radiance": scene,
+        "sdf": lambda: SdfField(SdfConfig(architecture=SMALL), seed=1),
+        "surface": surface,
+    }
+    field = made[kind]()
     camera = cameras(size=97)[1]
     expected = to_bytes(nf.render(field, camera, mode=mode), mode)
     found = seen(field, camera, Look(mode))
