@@ -28,7 +28,7 @@ def upgraded(
     `hash` and `mlp` became choices.
     3 to 4: `fourier` counts cycles as published, `siren` has a shape of its first matrix,
     torch's biases of `finer` are None, so that 0 means none, and DiF's grids have a deviation.
-    4 to 5: what direction a surface's colours see became a choice.
+    4 to 5: what direction a surface's colours see and `planes` of time became choices.
     """
     if version < 2 and header["kind"] == "radiance":
         header = {**header, "config": _with_architecture(header["config"])}
@@ -37,9 +37,16 @@ def upgraded(
         header = {**header, "config": _with_choices(header["kind"], header["config"])}
     if version < 4:
         header = {**header, "config": _with_frequencies(header["config"])}
-    if version < 5 and header["kind"] == "surface":
-        header = {**header, "config": {**header["config"], "color_direction": "ray"}}
+    if version < 5:
+        header = {**header, "config": _with_time_and_directions(header["kind"], header["config"])}
     return header, tensors
+
+
+def _with_time_and_directions(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    architecture = config.get("architecture")
+    if isinstance(architecture, dict) and architecture.get("name") == "planes":
+        config = {**config, "architecture": {"moments": 32, **architecture}}
+    return {"color_direction": "ray", **config} if kind == "surface" else config
 
 
 def _with_frequencies(config: dict[str, Any]) -> dict[str, Any]:

@@ -232,6 +232,18 @@ def test_files_of_format_2_open(name, kind, tmp_path):
         assert torch.equal(again.state_dict()[key], value), key
 
 
+def test_planes_of_format_4_open(tmp_path):
+    sized = architectures.get("planes").sized(Target("image", 2, 24))
+    save(ImageField(ImageConfig(24, 18, architecture=sized), seed=3), tmp_path / "a.nf")
+
+    def older(header):
+        header["format_version"] = 4
+        del header["config"]["architecture"]["moments"]
+
+    (tmp_path / "b.nf").write_bytes(edited((tmp_path / "a.nf").read_bytes(), header=older))
+    assert load(tmp_path / "b.nf").config == load(tmp_path / "a.nf").config
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
