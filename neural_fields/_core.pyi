@@ -508,3 +508,36 @@ def slope_backward(
     touched: Tensor,
     grad_params: Tensor,
 ) -> None: ...
+
+class FrameShape:
+    def __init__(
+        self,
+        levels: Sequence[tuple[int, int, int]],
+        motion_width: int,
+        motion_height: int,
+        network: MlpShape,
+    ) -> None: ...
+    @property
+    def n_grids(self) -> int: ...
+
+def frame_forward(
+    shape: FrameShape,
+    place: Sequence[float],
+    positions: Tensor,
+    grids: Tensor,
+    motion: Tensor | None,
+    params: Tensor,
+    output: Tensor,
+) -> None: ...
+def frame_backward(
+    shape: FrameShape,
+    place: Sequence[float],
+    positions: Tensor,
+    grids: Tensor,
+    motion: Tensor | None,
+    params: Tensor,
+    grad_output: Tensor,
+    grad_grids: Tensor,
+    grad_motion: Tensor | None,
+    grad_params: Tensor,
+) -> None: ...

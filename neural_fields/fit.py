@@ -1,8 +1,9 @@
-"""Fitting fields to data: `nf.fit.nerf`, `surface`, `dynamic`, `sdf` and `image`."""
+"""Fitting fields to data: `nf.fit.nerf`, `surface`, `dynamic`, `sdf`, `image` and `video`."""
 
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from neural_fields import architectures
 from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.data.mesh import Mesh, load_mesh
 from neural_fields.data.picture import Picture, load_picture
+from neural_fields.data.video import Video, load_video
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import RadianceConfig, SurfaceConfig, read_field_file
 from neural_fields.fields.surface import Density
@@ -25,14 +27,17 @@ from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import Description, checkpoint_path
 from neural_fields.training.image import ImageTrainer
 from neural_fields.training.loop import Control
+from neural_fields.training.motion import estimate_motion
 from neural_fields.training.nerf import NerfOptions, NerfTrainer
 from neural_fields.training.presets import (
     Config,
     dynamic_setup,
     image_setup,
+    motion_cells,
     radiance_setup,
     sdf_setup,
     surface_setup,
+    video_setup,
     with_choices,
 )
 from neural_fields.training.run import Plan, Progress, Run, checked_output, provenance, run_plan
@@ -40,9 +45,15 @@ from neural_fields.training.run import changed_options as _changed
 from neural_fields.training.sdf import MeshShape, SdfTrainer
 from neural_fields.training.surface import SurfaceOptions, SurfaceTrainer
 from neural_fields.training.tcnn import Chosen, FieldChoice, TcnnConfig, chosen_field
-from neural_fields.training.thumbnail import of_image, of_scene, of_shape
+from neural_fields.training.thumbnail import of_image, of_scene, of_shape, of_video
+from neural_fields.training.video import VideoTrainer
 
-_SECONDS: dict[architectures.Kind, float] = {"radiance": 60.0, "image": 20.0, "sdf": 60.0}
+_SECONDS: dict[architectures.Kind, float] = {
+    "radiance": 60.0,
+    "image": 20.0,
+    "sdf": 60.0,
+    "video": 180.0,
+}
 
 __all__ = [
     "Control",
@@ -54,6 +65,7 @@ __all__ = [
     "nerf",
     "sdf",
     "surface",
+    "video",
 ]
 
 
@@ -445,6 +457,98 @@ def image(
 
     def thumbnail() -> Tensor:
         return of_image(trainer.averaged_field())
+
+    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
+    return run_plan(trainer, plan, on_progress)
+
+
+def video(
+    data: str | os.PathLike[str] | Video,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    field: FieldChoice = "pyramid",
+    preset: str = "default",
+    modulate: str | None = None,
+    precision: str = "float32",
+    bits: int = 32,
+    motion: bool = True,
+    downscale: int = 1,
+    seconds: float | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    options: dict[str, Any] | None = None,
+    save_every: float = 60.0,
+    on_load: Callable[[Video], None] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    control: Control | None = None,
+    on_start: Callable[[VideoTrainer, Video], None] | None = None,
+) -> Run:
+    """Fit a video field to a video.
+
+    Args:
+        data: a file that FFmpeg reads, or a loaded video.
+        output: as for `nerf`.
+        field: the architecture's name, an `Architecture` with sizes of its own, or a file or
+            dictionary of tiny-cuda-nn's JSON; see docs/architectures.md.
+        preset: `default`, or one of the architecture's.
+        modulate: `none`, or coordinate-aware modulation by `time`; None: by `time`, where hidden
+            channels can be modulated one by one.
+        precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
+        bits: of a kept weight: 32, or 8 for small files.
+        motion: whether positions move with time; where to is first estimated from the frames,
+            which counts as trained.
+        downscale: box-average the frames by this factor.
+        seconds: trained seconds; `default_seconds` where neither it nor `steps` is given.
+        steps: number of steps; repeats bit for bit on one machine and path.
+        seed: of every random choice.
+        resume: go on from the checkpoint beside `output`.
+        options: fields of `VideoOptions` to change.
+        save_every: trained seconds between checkpoints.
+        on_load: called once with the video, before motion is estimated.
+        on_progress: called after every step.
+        control: pauses the run and asks it for checkpoints, from any thread.
+        on_start: called once, when data and trainer are ready.
+
+    Raises:
+        InputError: the video, output or an option is at fault.
+        TrainingError: the loss or a parameter became non-finite; the last good file is kept.
+
+    Example:
+        >>> run = video("clip.mp4", "clip.nf")  # doctest: +SKIP
+        >>> run.field.at(0.5).value(positions)  # doctest: +SKIP
+    """
+    _check_numbers(seed, save_every)
+    chosen = _chosen(field)
+    budget = _budget("video", chosen, preset, steps, seconds)
+    path = checked_output(output, resume)
+    if not isinstance(data, Video):
+        data = load_video(data, downscale)
+    if on_load is not None:
+        on_load(data)
+    began = time.perf_counter()
+    cells = motion_cells(data) if motion else None
+    displacements = None if cells is None else estimate_motion(data.frames, *cells)
+    spent = time.perf_counter() - began
+    if budget.seconds is not None and spent >= budget.seconds:
+        raise InputError(
+            f"--seconds {budget.seconds:g}: estimating motion took {spent:.1f} s, which leaves none "
+            "for training; give more, or leave motion out (--no-motion)."
+        )
+    config, training = video_setup(data, chosen, preset, displacements)
+    config = with_choices(config, precision, modulate, bits)
+    training = _changed(training, options or {})
+    trainer = VideoTrainer(config, data, training, seed, displacements)
+    about = Description(
+        scene={"fps": float(data.fps), "times": list(data.times)},
+        protocol=dict(data.protocol),
+        provenance=provenance(seed, preset, trainer.options, data.fingerprint),
+    )
+    if on_start is not None:
+        on_start(trainer, data)
+
+    def thumbnail() -> Tensor:
+        return of_video(trainer.averaged_field())
 
     plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
     return run_plan(trainer, plan, on_progress)

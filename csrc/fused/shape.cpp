@@ -1,6 +1,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "fused/frame.h"
 #include "fused/radiance.h"
 #include "fused/slope.h"
 
@@ -15,7 +16,45 @@ void require_slope(bool ok, const char* message) {
   if (!ok) throw std::invalid_argument(std::string("slope: ") + message);
 }
 
+void require_frame(bool ok, const std::string& message) {
+  if (!ok) throw std::invalid_argument("frame: " + message);
+}
+
+FrameLevel frame_level(int width, int height, int n_channels) {
+  const std::int64_t n = std::int64_t(width) * height * n_channels;
+  require_frame(width >= 2 && height >= 2 && n < (std::int64_t(1) << 31),
+                "levels need 2 vertices per axis and fewer than 2^31 numbers, got " + std::to_string(width) + "x" +
+                    std::to_string(height) + ".");
+  require_frame(n_channels == 1 || n_channels == 2 || n_channels == 4 || n_channels == 8,
+                "levels need 1, 2, 4 or 8 channels, got " + std::to_string(n_channels) + ".");
+  return FrameLevel{width, height, n_channels, 0, 0};
+}
+
 }  // namespace
+
+FrameShape frame_shape(const int (*levels)[3], int n_levels, int motion_width, int motion_height, const MlpShape& network) {
+  require_frame(n_levels >= 1 && n_levels <= kFrameMaxLevels,
+                "needs 1 to 32 levels, got " + std::to_string(n_levels) + ".");
+  FrameShape shape{};
+  shape.n_levels = n_levels;
+  int column = 0;
+  for (int l = 0; l < n_levels; ++l) {
+    FrameLevel& level = shape.levels[l];
+    level = frame_level(levels[l][0], levels[l][1], levels[l][2]);
+    level.offset = shape.n_grids;
+    level.column = column;
+    column += level.n_channels;
+    shape.n_grids += std::int64_t(level.width) * level.height * level.n_channels;
+  }
+  if (motion_width != 0 || motion_height != 0) shape.motion = frame_level(motion_width, motion_height, 2);
+  require_frame(network.widths[0] == column, "the network's input needs the channels of all levels, " +
+                                                 std::to_string(column) + ", got " + std::to_string(network.widths[0]) + ".");
+  require_frame(network.precision == Precision::full, "the network needs precision float32.");
+  require_frame(network.hidden < Activation::sine && !network.normalize,
+                "hidden layers need none, relu, softplus or sigmoid, and no normalize; use the operations one by one.");
+  shape.network = network;
+  return shape;
+}
 
 void check_slope_trunk(const HashGridShape& grid, const MlpShape& network) {
   require_slope(grid.n_dims == 3, "the hash grid needs 3 dimensions.");

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from neural_fields.decoders import Head
 from neural_fields.errors import InputError
-from neural_fields.ops import HashGridSpec, MlpSpec, Precision
+from neural_fields.ops import FrameSpec, HashGridSpec, MlpSpec, Precision
 
-Kind = Literal["image", "radiance", "sdf"]
+Kind = Literal["image", "radiance", "sdf", "video"]
 
 
 class Target(NamedTuple):
@@ -26,12 +26,14 @@ class Target(NamedTuple):
         n_dims: of its positions, 2 to 4.
         finest: pixels or voxels that the data resolve along the cube's side.
         scale: the cube's side over that of what is seen best, a power of two (aabb_scale).
+        sides: of a video, what it covers: width and height in pixels, and frames.
     """
 
     kind: Kind
     n_dims: int
     finest: int
     scale: int = 1
+    sides: tuple[int, int, int] = (1, 1, 1)
 
 
 class Rates(NamedTuple):
@@ -147,6 +149,14 @@ class FusedTrunk(NamedTuple):
     params: Tensor
 
 
+class FrameTrunk(NamedTuple):
+    """A trunk of three axes at one value of the third, as csrc/fused knows it (see `ops.frame`)."""
+
+    spec: FrameSpec
+    grids: Tensor
+    params: Tensor
+
+
 class Answer(NamedTuple):
     """What another field says at n positions, as a trunk would: its first k outputs.
 
@@ -169,6 +179,7 @@ class Trunk(nn.Module):
     Attributes:
         grids: names of the parameters that are grids; the others are networks.
         n_modulated: hidden layers that coordinate-aware modulation may act on.
+        hidden_channels: the channels of all of them, where `frame` has a form.
         sees_variances: whether `forward` takes what positions stand for, not points alone.
         n_harmonics: coefficients per colour that `density_and_color` has, 0 where it has none.
         start_step: the step before which trainers call `start`; None: never.
@@ -176,6 +187,7 @@ class Trunk(nn.Module):
 
     grids: frozenset[str] = frozenset()
     n_modulated: int = 0
+    hidden_channels: int = 0
     sees_variances: bool = False
     n_harmonics: int = 0
     start_step: int | None = None
@@ -220,6 +232,10 @@ class Trunk(nn.Module):
 
     def fused(self) -> FusedTrunk | None:
         """The trunk as csrc/fused knows it; None where it has no such form."""
+        return None
+
+    def frame(self, time: float) -> FrameTrunk | None:
+        """The trunk where the third of three coordinates is a time in [0, 1]; None as above."""
         return None
 
 

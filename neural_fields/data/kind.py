@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from neural_fields.data.clip import CLIP_SUFFIXES
+from neural_fields.data.video import VIDEO_SUFFIXES
 from neural_fields.data.mesh import MESH_SUFFIXES
 
 DataKind = Literal["nerf", "sdf", "video", "image"]
@@ -24,4 +24,4 @@ def data_kind(path: str | os.PathLike[str]) -> DataKind:
         return "nerf"
     if suffix in MESH_SUFFIXES:
         return "sdf"
-    return "video" if suffix in CLIP_SUFFIXES else "image"
+    return "video" if suffix in VIDEO_SUFFIXES else "image"

@@ -12,6 +12,7 @@ from neural_fields.fields.radiance import (
 )
 from neural_fields.fields.sdf import SdfConfig, SdfField
 from neural_fields.fields.surface import SurfaceConfig, SurfaceField
+from neural_fields.fields.video import VideoConfig, VideoField
 
 __all__ = [
     "DynamicConfig",
@@ -28,6 +29,8 @@ __all__ = [
     "SdfField",
     "SurfaceConfig",
     "SurfaceField",
+    "VideoConfig",
+    "VideoField",
     "read_field_file",
     "write_field_file",
 ]

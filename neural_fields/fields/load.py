@@ -17,14 +17,16 @@ from neural_fields.fields.quantize import packed, quantize_, unpack_into
 from neural_fields.fields.radiance import RadianceConfig, RadianceField
 from neural_fields.fields.sdf import SdfConfig, SdfField
 from neural_fields.fields.surface import SurfaceConfig, SurfaceField
+from neural_fields.fields.video import VideoConfig, VideoField
 
-Field = RadianceField | ImageField | SdfField
+Field = RadianceField | ImageField | SdfField | VideoField
 _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "dynamic": (DynamicConfig, DynamicField),
     "radiance": (RadianceConfig, RadianceField),
     "image": (ImageConfig, ImageField),
     "sdf": (SdfConfig, SdfField),
     "surface": (SurfaceConfig, SurfaceField),
+    "video": (VideoConfig, VideoField),
 }
 
 

@@ -9,6 +9,7 @@ from neural_fields.ops._library import use_reference
 from neural_fields.ops.adam import Adam, adam_step
 from neural_fields.ops.composite import Composited, composite
 from neural_fields.ops.distill import SampleLevels, hardest, level_losses, visible_samples
+from neural_fields.ops.frame import FrameSpec, frame
 from neural_fields.ops.frequency import frequency
 from neural_fields.ops.fused import (
     RadianceGradients,
@@ -48,6 +49,7 @@ from neural_fields.ops.voxels import VoxelsSpec, voxels
 __all__ = [
     "Adam",
     "Composited",
+    "FrameSpec",
     "HashGridLevel",
     "HashGridSpec",
     "MarchScene",
@@ -67,6 +69,7 @@ __all__ = [
     "VoxelsSpec",
     "adam_step",
     "composite",
+    "frame",
     "frequency",
     "hardest",
     "hash_grid",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -36,23 +37,37 @@ def render_image(
         >>> render_image(field, 32, 24).shape
         torch.Size([24, 32, 3])
     """
-    left, top, wide, high = crop or (
-        0.0,
-        0.0,
-        float(field.config.width),
-        float(field.config.height),
+    config = field.config
+    whole = (0.0, 0.0, float(config.width), float(config.height))
+    return sample_plane(
+        lambda part: field.value(Samples(part)), config.channels, width, height, crop or whole
     )
+
+
+def sample_plane(
+    value: Callable[[Tensor], Tensor],
+    n_channels: int,
+    width: int | None,
+    height: int | None,
+    part: Crop,
+) -> Tensor:
+    """A picture [height, width, n_channels] of values [n, n_channels] at positions [n, 2].
+
+    `part` is left, top, width and height, of which a pixel is a mean over at most 16 x 16 samples,
+    one per unit of length; width and height of the picture are the part's where they are None.
+    """
+    left, top, wide, high = part
     width, height = width or max(1, round(wide)), height or max(1, round(high))
     per_pixel = min(16, max(1, math.ceil(max(wide / width, high / height) - 1e-6)))
     x = left + (torch.arange(width * per_pixel) + 0.5) * (wide / (width * per_pixel))
     y = top + (torch.arange(height * per_pixel) + 0.5) * (high / (height * per_pixel))
-    picture = torch.empty(height, width, field.config.channels)
+    picture = torch.empty(height, width, n_channels)
     rows = max(1, _CHUNK // (x.numel() * per_pixel))
     for first in range(0, height, rows):
         last = min(first + rows, height)
         ys = y[first * per_pixel : last * per_pixel]
         positions = torch.cartesian_prod(ys, x).flip(1)
-        values = torch.cat([field.value(Samples(part)) for part in torch.split(positions, _CHUNK)])
+        values = torch.cat([value(part) for part in torch.split(positions, _CHUNK)])
         blocks = values.view(last - first, per_pixel, width, per_pixel, -1)
         picture[first:last] = blocks.mean(dim=(1, 3))
     return picture

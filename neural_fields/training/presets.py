@@ -16,6 +16,7 @@ from neural_fields.architectures.mlp import Mlp
 from neural_fields.data.dataset import Dataset
 from neural_fields.data.mesh import Mesh
 from neural_fields.data.picture import Picture
+from neural_fields.data.video import Video
 from neural_fields.decoders import Modulate
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import (
@@ -30,6 +31,8 @@ from neural_fields.fields import (
     SdfField,
     SurfaceConfig,
     SurfaceField,
+    VideoConfig,
+    VideoField,
 )
 from neural_fields.ops import Precision
 from neural_fields.rendering.cameras import Cameras
@@ -38,10 +41,12 @@ from neural_fields.training.nerf import NerfOptions
 from neural_fields.training.sdf import SdfOptions
 from neural_fields.training.surface import SurfaceOptions, first_radius
 from neural_fields.training.tcnn import Chosen, TcnnConfig
+from neural_fields.training.video import VideoOptions
 
 _MAX_PARAMS = 1 << 30  # of which training holds five copies
 _MARGIN = 0.05  # of a mesh's longest side, between it and the box of its field
 _STEP = 2 * math.sqrt(3) / 1024
+_MOMENTS = 30  # of a video's modulation, as published
 MODULATIONS = {
     "xy": Modulate("xy", (32, 32)),
     "xyz": Modulate("xyz", (16, 16, 16)),
@@ -159,6 +164,43 @@ def image_setup(
     return config, ImageOptions(batch_pixels=rates.batch, **of_rates(rates))
 
 
+def video_setup(
+    data: Video, field: Chosen = "pyramid", preset: str = "default", motion: Tensor | None = None
+) -> tuple[VideoConfig, VideoOptions]:
+    """The configuration and training options for a video whose displacements are known.
+
+    `motion` [moments, y, x, 2] in pixels, or None where nothing is to move.
+
+    Raises:
+        InputError: the architecture's or the preset's name is unknown.
+    """
+    n_frames, height, width = data.frames.shape[:3]
+    sides, margin = None, (0, 0)
+    if motion is not None:
+        moments, high, wide = motion.shape[:3]
+        sides = (wide, high, moments)
+        most = motion.abs().amax(dim=(0, 1, 2)).ceil().int().tolist()
+        margin = (min(most[0], width // 2), min(most[1], height // 2))
+    covered = (width + 2 * margin[0], height + 2 * margin[1], n_frames)
+    target = Target("video", 3, max(covered[:2]), sides=covered)
+    sized, rates = sized_for(field, preset, target)
+    config = VideoConfig(width, height, n_frames, sized, sides, margin)
+    return config, VideoOptions(batch_pixels=rates.batch, **of_rates(rates))
+
+
+def motion_cells(data: Video) -> tuple[tuple[int, int], int] | None:
+    """Vertices along x and y, and of time, of the displacements that suit a video; None: too short.
+
+    About 20 along the longer side, and one per two frames.
+    """
+    n_frames, height, width = data.frames.shape[:3]
+    if n_frames < 2:
+        return None
+    cell = max(width, height) / 20
+    cells = (max(2, round(width / cell)), max(2, round(height / cell)))
+    return cells, max(2, (n_frames + 1) // 2)
+
+
 def sdf_setup(
     data: Mesh, field: Chosen = "hash", preset: str = "default"
 ) -> tuple[SdfConfig, SdfOptions]:
@@ -176,13 +218,14 @@ def sdf_setup(
     return config, SdfOptions(batch_points=rates.batch, **of_rates(rates))
 
 
-Config = TypeVar("Config", bound=RadianceConfig | ImageConfig | SdfConfig)
+Config = TypeVar("Config", bound=RadianceConfig | ImageConfig | SdfConfig | VideoConfig)
 _FIELDS: dict[type[Any], type[Any]] = {
     DynamicConfig: DynamicField,
     SurfaceConfig: SurfaceField,
     RadianceConfig: RadianceField,
     ImageConfig: ImageField,
     SdfConfig: SdfField,
+    VideoConfig: VideoField,
 }
 
 
@@ -191,8 +234,8 @@ def with_choices(
 ) -> Config:
     """The configuration with a precision, a modulation (`none` or its coordinates) and weights.
 
-    With no modulation named, what moves has one by time, if its trunk can and does not see time
-    itself, where it gains nothing.
+    With no modulation named, scenes that move have one by time, if their trunk can and does not see
+    time itself, where it gains nothing; so have videos whose channels can be modulated one by one.
 
     Raises:
         InputError: a name is unknown, or the architecture cannot be had that way.
@@ -206,6 +249,8 @@ def with_choices(
     chosen = None if modulate == "none" else MODULATIONS[modulate]
     if chosen is not None and chosen.coordinates == "camera":
         chosen = replace(chosen, resolution=(max(2, n_cameras),))
+    if chosen is not None and isinstance(config, VideoConfig) and modulate == "time":
+        chosen = replace(chosen, resolution=(max(2, min(_MOMENTS, config.n_frames)),))
     field = _FIELDS[type(config)]
     try:
         choices = {"precision": precision, "modulate": chosen, "weight_bits": bits}
@@ -224,7 +269,10 @@ def with_choices(
     return config
 
 
-def _gains_by_time(config: RadianceConfig | ImageConfig | SdfConfig) -> bool:
+def _gains_by_time(config: RadianceConfig | ImageConfig | SdfConfig | VideoConfig) -> bool:
+    if isinstance(config, VideoConfig):
+        with torch.device("meta"):
+            return config.architecture.trunk(3, 3, NetworkOptions()).hidden_channels > 0
     if not isinstance(config, DynamicConfig) or config.motion is None:
         return False
     with torch.device("meta"):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neural_fields.fields import ImageField, RadianceField, SdfField
+from neural_fields.fields import ImageField, RadianceField, SdfField, VideoField
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.image import render_image
 from neural_fields.rendering.orbits import around
 from neural_fields.rendering.surface import render_surface
+from neural_fields.rendering.video import render_frame
 from neural_fields.rendering.volume import over, render_view
 
 SIDE = 128
@@ -39,6 +40,16 @@ def of_image(field: ImageField) -> Tensor:
     if field.config.has_alpha:
         values = values[..., :-1] + (1 - values[..., -1:])
     return _bytes(values.expand(-1, -1, 3) if values.shape[2] == 1 else values)
+
+
+def of_video(field: VideoField) -> Tensor:
+    """uint8 [h, w, 3]: the frame in the middle."""
+    longest = max(field.config.width, field.config.height)
+    width, height = (
+        max(1, round(side * min(1.0, SIDE / longest)))
+        for side in (field.config.width, field.config.height)
+    )
+    return _bytes(render_frame(field, 0.5, width, height))
 
 
 def _bytes(picture: Tensor) -> Tensor:

@@ -1,15 +1,17 @@
-"""What trainers share whose field is fitted to values at positions: pictures and shapes."""
+"""What trainers share whose field is fitted to values at positions: pictures, videos, shapes."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 from torch import Tensor
 
-from neural_fields.fields import ImageField, SdfField
+from neural_fields.fields import ImageField, SdfField, VideoField
 from neural_fields.fields.quantize import quantized
 from neural_fields.training.state import TrainState, grid_shares, stream_seed
 
@@ -62,16 +64,22 @@ class ValueStep:
         return self.n_samples
 
 
-AnyField = TypeVar("AnyField", ImageField, SdfField)
+AnyField = TypeVar("AnyField", ImageField, SdfField, VideoField)
 
 
 class ValueTrainer(ABC, Generic[AnyField]):
     """One run. Every random choice is a function of (seed, step), so it can stop and go on."""
 
     def __init__(
-        self, field: AnyField, training: ValueOptions, seed: int, *, sparse: bool = True
+        self,
+        field: AnyField,
+        training: ValueOptions,
+        seed: int,
+        *,
+        sparse: bool = True,
+        apart: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """`sparse`: see `TrainState`."""
+        """`sparse` and further shares of learning rates, `apart`: see `TrainState`."""
         self.field: AnyField = field
         self.seed, self._training = seed, training
         self.state = TrainState(
@@ -79,6 +87,7 @@ class ValueTrainer(ABC, Generic[AnyField]):
             shares={
                 **grid_shares(field.trunk, training.grid_rate / training.learning_rate),
                 "modulation.grid": training.modulation_share,
+                **apart,
             },
             l2=training.l2,
             matrix_share=training.matrix_rate / training.learning_rate,

@@ -1,0 +1,95 @@
+"""Fitting a video field to a video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neural_fields.data.video import Video
+from neural_fields.fields import VideoConfig, VideoField
+from neural_fields.fields.image import MIDDLE
+from neural_fields.training.values import ValueTrainer
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How a video field is trained.
+
+    Attributes:
+        batch_pixels: per step, whole rows.
+        batch_frames: that they are of.
+        learning_rate: of networks, at the start.
+        grid_rate: of grids, at the start.
+        motion_rate: of displacements, at the start, pixels.
+        matrix_rate: as in `ImageOptions`.
+        modulation_share: learning rate of a modulation's grid as a share of the networks'.
+        final_rate: all at the end, as a share of the start's; exponential between.
+        l2: weight decay of the networks, added to the gradient.
+    """
+
+    batch_pixels: int = 1 << 18
+    batch_frames: int = 2
+    learning_rate: float = 5e-3
+    grid_rate: float = 2e-2
+    motion_rate: float = 2e-2
+    matrix_rate: float = 0.0
+    modulation_share: float = 1.0
+    final_rate: float = 0.02
+    l2: float = 1e-7
+
+    ANY_NUMBER = frozenset({"matrix_rate"})
+
+
+class VideoTrainer(ValueTrainer[VideoField]):
+    """One run of a video field."""
+
+    def __init__(
+        self,
+        config: VideoConfig,
+        data: Video,
+        options: VideoOptions,
+        seed: int = 0,
+        motion: Tensor | None = None,
+    ) -> None:
+        """`motion`: displacements that the field starts from, of its configuration's shape."""
+        field = VideoField(config, seed)
+        if field.motion is not None and motion is not None:
+            with torch.no_grad():
+                field.motion.copy_(motion)
+        share = options.motion_rate / options.learning_rate
+        super().__init__(field, options, seed, apart={"motion": share})
+        self.data, self.options = data, options
+
+    def _draw(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Positions and times [n, 3] of rows of some frames, and their pixels [n, 3]."""
+        generator = torch.Generator().manual_seed(seed)
+        n_frames, height, width = self.data.frames.shape[:3]
+        count = min(self.options.batch_frames, n_frames)
+        chosen = torch.randperm(n_frames, generator=generator)[:count].tolist()
+        n_rows = min(height, max(1, self.options.batch_pixels // (count * width)))
+        first = torch.randint(height - n_rows + 1, (count,), generator=generator).tolist()
+        parts, pixels = [], []
+        for index, row in zip(chosen, first, strict=True):
+            y = torch.arange(row, row + n_rows, dtype=torch.float32) + 0.5
+            x = torch.arange(width, dtype=torch.float32) + 0.5
+            time = torch.full((n_rows * width,), self.field.time_of(index))
+            parts.append(torch.stack([x.repeat(n_rows), y.repeat_interleave(width), time], 1))
+            pixels.append(self.data.frames[index, row : row + n_rows].reshape(-1, 3))
+        return torch.cat(parts), torch.cat(pixels).float() / 255
+
+    def _shown(self, positions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        return self.field.to_cube(positions), target - MIDDLE
+
+    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        """The mean squared error."""
+        values = self.field.encoded(positions[:, :2].contiguous(), positions[:, 2])
+        loss = (values - target).square().mean()
+        return loss, float(loss.detach())
+
+    def averaged_field(self) -> VideoField:
+        """A copy of the field with the averaged weights."""
+        field = VideoField(self.field.config, seed=None)
+        self.state.average_into(field)
+        return field
