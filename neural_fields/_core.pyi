@@ -541,3 +541,6 @@ def frame_backward(
     grad_motion: Tensor | None,
     grad_params: Tensor,
 ) -> None: ...
+def rate_bits(
+    numbers: Tensor, before: Tensor | None, weights: Sequence[float], grad_numbers: Tensor
+) -> tuple[float, tuple[float, float, float]]: ...

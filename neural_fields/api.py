@@ -15,6 +15,7 @@ from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.data.kind import data_kind
 from neural_fields.data.mesh import Mesh, load_mesh
 from neural_fields.data.picture import Picture, load_picture
+from neural_fields.data.video import Video, load_video
 from neural_fields.errors import InputError
 from neural_fields.exporters import MeshReport, export_mesh
 from neural_fields.exporters.frame import Frame
@@ -27,6 +28,7 @@ from neural_fields.fields import (
     RadianceField,
     SdfConfig,
     SdfField,
+    VideoField,
     read_field_file,
 )
 from neural_fields.fields.load import Field, build_field, load, save
@@ -39,6 +41,7 @@ from neural_fields.spectra.signals import signal_of
 from neural_fields.training.evaluate import evaluate as evaluate_field
 from neural_fields.training.evaluate import evaluate_image
 from neural_fields.training.evaluate_sdf import evaluate_sdf
+from neural_fields.training.evaluate_video import evaluate_video
 from neural_fields.training.presets import (
     image_setup,
     radiance_setup,
@@ -87,19 +90,21 @@ def render(
 
 def evaluate(
     path: str | os.PathLike[str],
-    data: str | os.PathLike[str] | Dataset | Picture | Mesh,
+    data: str | os.PathLike[str] | Dataset | Picture | Mesh | Video,
     split: str = "test",
 ) -> dict[str, Any]:
     """Score a `.nf` file against what it was fitted to, by the protocol stored in the file.
 
     Args:
         path: the file.
-        data: of a radiance field the data set, of an image field the picture, of an SDF the mesh.
+        data: of a radiance field the data set, of an image field the picture, of an SDF the mesh,
+            of a video field the video.
         split: which of a data set's images.
 
     Returns:
         `psnr, ssim, n_views, seconds, protocol, views`; of an SDF `iou, chamfer,
-        normal_error_deg, f_score, n_points, seconds, protocol`.
+        normal_error_deg, f_score, n_points, seconds, protocol`; of a video `psnr, ms_ssim, bpp,
+        n_views, seconds, protocol, views`.
 
     Raises:
         InputError: file or data are at fault.
@@ -116,6 +121,9 @@ def evaluate(
     if isinstance(field, SdfField):
         assert isinstance(truth, Mesh)
         return evaluate_sdf(field, truth)
+    if isinstance(field, VideoField):
+        assert isinstance(truth, Video)
+        return evaluate_video(field, truth, os.path.getsize(path))
     assert isinstance(truth, Dataset)
     return evaluate_field(field, truth)
 
@@ -123,17 +131,17 @@ def evaluate(
 def load_what(
     field: Field,
     protocol: dict[str, Any],
-    data: str | os.PathLike[str] | Dataset | Picture | Mesh,
+    data: str | os.PathLike[str] | Dataset | Picture | Mesh | Video,
     split: str,
     path: str | os.PathLike[str],
-) -> Dataset | Picture | Mesh:
+) -> Dataset | Picture | Mesh | Video:
     """What a field was fitted to, by the protocol of its file `path`; loaded data as they are.
 
     Raises:
         InputError: the data are of another kind, or at fault.
     """
     wanted, loaded = _NEEDS[field.kind]
-    if isinstance(data, Dataset | Picture | Mesh):
+    if isinstance(data, Dataset | Picture | Mesh | Video):
         if type(data) is not loaded:
             got = type(data).__name__.lower()
             raise InputError(
@@ -144,16 +152,19 @@ def load_what(
         return load_picture(data, protocol.get("downscale", 1))
     if isinstance(field, SdfField):
         return load_mesh(data)
+    if isinstance(field, VideoField):
+        return load_video(data, protocol.get("downscale", 1))
     return load_for(protocol, data, split, field)
 
 
 _FRAMES = 10  # of a video, one per start of the field
-_NEEDS: dict[str, tuple[str, type[Dataset | Picture | Mesh]]] = {
+_NEEDS: dict[str, tuple[str, type[Dataset | Picture | Mesh | Video]]] = {
     "dynamic": ("data set", Dataset),
     "radiance": ("data set", Dataset),
     "image": ("picture", Picture),
     "sdf": ("mesh", Mesh),
     "surface": ("data set", Dataset),
+    "video": ("video", Video),
 }
 
 

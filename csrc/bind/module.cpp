@@ -37,6 +37,7 @@ PYBIND11_MODULE(_core, m) {
   nf::bind_radiance(m);
   nf::bind_slope(m);
   nf::bind_frame(m);
+  nf::bind_rate(m);
   nf::bind_frequency(m);
   nf::bind_spherical_harmonics(m);
   nf::bind_tensor_planes(m);

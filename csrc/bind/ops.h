@@ -12,6 +12,7 @@ void bind_adam(OpModule& m);
 void bind_radiance(pybind11::module_& m);
 void bind_slope(pybind11::module_& m);
 void bind_frame(pybind11::module_& m);
+void bind_rate(pybind11::module_& m);
 void bind_frequency(OpModule& m);
 void bind_spherical_harmonics(OpModule& m);
 void bind_tensor_planes(OpModule& m);

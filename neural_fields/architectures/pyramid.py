@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,7 @@ from neural_fields.decoders import Mlp
 from neural_fields.errors import InputError
 from neural_fields.ops import FrameSpec, MlpSpec, VoxelsSpec, huge_pages_empty, voxels
 
+Treat = Callable[[int, int, Tensor], Tensor]
 _COARSEST = 4  # vertices along the shorter side
 # Of a video, finest first: halvings of the picture, moments as a share of the frames (0: one for
 # all of them), channels. What rests is fine, what changes fast is coarse.
@@ -157,28 +159,45 @@ class PyramidTrunk(Trunk):
         ]
         return self.mlp.forward(torch.cat(features, 1), scale, shift)
 
-    def frame(self, time: float) -> FrameTrunk | None:
-        """Every level's slice between the two vertices of time around it."""
+    def frame(self, time: float, treat: Treat | None = None) -> FrameTrunk | None:
+        """Every level's slice between the two vertices of time around it.
+
+        `treat` changes what is looked at, called with a level's number, its first vertex of time
+        and the one or two moments from there, [moments, height, width, channels].
+        """
         spec = self.mlp.spec
         if spec.precision != "float32" or spec.normalize or any(len(s) != 3 for s in self.sides):
             return None
-        slices = [
-            self._slice(table, sides[2], time)
-            for table, sides in zip(self.tables, self.sides, strict=True)
-        ]
+        slices = [self._slice(number, time, treat) for number in range(len(self.sides))]
         levels = tuple(
             (sides[0], sides[1], of.n_channels)
             for sides, of in zip(self.sides, self._specs, strict=True)
         )
         return FrameTrunk(FrameSpec(levels, spec), torch.cat(slices), self.mlp.params)
 
-    @staticmethod
-    def _slice(table: Tensor, n_moments: int, time: float) -> Tensor:
-        """[vertices * channels] of a grid at a time in [0, 1]."""
-        moments = table.view(n_moments, -1)
-        at = time * (n_moments - 1)
-        lower = min(int(at), max(0, n_moments - 2))
-        share = at - lower
-        if n_moments == 1 or share == 0:
-            return moments[lower]
-        return torch.lerp(*moments[lower : lower + 2], share)
+    def level(self, number: int) -> Tensor:
+        """A view of a level's entries, [moments, height, width, channels]."""
+        width, height, n_moments = self.sides[number]
+        return self.tables[number].view(n_moments, height, width, -1)
+
+    def _slice(self, number: int, time: float, treat: Treat | None) -> Tensor:
+        """[height * width * channels] of a level at a time in [0, 1]."""
+        moments = self.level(number)
+        first, share = around(len(moments), time)
+        seen = moments[first : first + (1 if share == 0 else 2)]
+        if treat is not None:
+            seen = treat(number, first, seen)
+        between = seen[0] if share == 0 else torch.lerp(seen[0], seen[1], share)
+        return between.reshape(-1)
+
+
+def around(n_moments: int, time: float) -> tuple[int, float]:
+    """The vertex of time at or before a time in [0, 1], and the share of the next one.
+
+    Example:
+        >>> around(5, 0.375), around(5, 1.0), around(1, 0.7)
+        ((1, 0.5), (3, 1.0), (0, 0.0))
+    """
+    at = time * (n_moments - 1)
+    first = min(int(at), max(0, n_moments - 2))
+    return first, at - first

@@ -9,7 +9,14 @@ from neural_fields.cli.bench import bench
 from neural_fields.cli.convert import convert
 from neural_fields.cli.evaluate import evaluate
 from neural_fields.cli.export import export
-from neural_fields.cli.fit import fit_dynamic, fit_image, fit_nerf, fit_sdf, fit_surface
+from neural_fields.cli.fit import (
+    fit_dynamic,
+    fit_image,
+    fit_nerf,
+    fit_sdf,
+    fit_surface,
+    fit_video,
+)
 from neural_fields.cli.fresh import fresh
 from neural_fields.cli.inspect import doctor, info
 from neural_fields.cli.render import render
@@ -23,6 +30,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "fit dynamic": fit_dynamic,
     "fit sdf": fit_sdf,
     "fit image": fit_image,
+    "fit video": fit_video,
     "fresh": fresh,
     "convert": convert,
     "eval": evaluate,

@@ -20,18 +20,24 @@ def evaluate(
 
     Of photographs and pictures: PSNR and SSIM, by the protocol stored in the field (background,
     alpha, scale, split rule). Of a mesh: IoU at 2^21 points of its box; Chamfer distance, normal
-    error and F-score of 10^6 points of either surface, lengths in diagonals of the box.
+    error and F-score of 10^6 points of either surface, lengths in diagonals of the box. Of a video:
+    PSNR and MS-SSIM of 8-bit RGB, means over frames, and bits of the file per pixel.
 
     Args:
         field: a .nf file.
-        data: the data set, picture or mesh that it was fitted to.
+        data: the data set, picture, mesh or video that it was fitted to.
         split: which images of a data set.
         json: write the scores as JSON to this file, or - for stdout.
     """
     from neural_fields import api
 
     result = api.evaluate(field, data, split)
-    _say_surface(result, json) if "iou" in result else _say_views(result, json)
+    if "iou" in result:
+        _say_surface(result, json)
+    elif "bpp" in result:
+        _say_video(result, json)
+    else:
+        _say_views(result, json)
     say("protocol: " + ", ".join(f"{k} {v}" for k, v in result["protocol"].items()), json)
     emit_json(json, result)
 
@@ -44,6 +50,16 @@ def _say_views(result: dict[str, Any], json: str | None) -> None:
         f"ssim {result['ssim']:.4f}   ({result['seconds']:.1f} s)",
         json,
     )
+
+
+def _say_video(result: dict[str, Any], json: str | None) -> None:
+    similar = result["ms_ssim"]
+    worst = min(result["views"], key=lambda view: view["psnr"])
+    said = "too small for it" if similar is None else f"{similar:.4f}"
+    say(f"{'PSNR':>10}  {result['psnr']:.2f} dB, mean of {result['n_views']} frames", json)
+    say(f"{'worst':>10}  {worst['psnr']:.2f} dB, {worst['name']}", json)
+    say(f"{'MS-SSIM':>10}  {said}", json)
+    say(f"{'rate':>10}  {result['bpp']:.4f} bits per pixel   ({result['seconds']:.1f} s)", json)
 
 
 def _say_surface(result: dict[str, Any], json: str | None) -> None:

@@ -31,6 +31,10 @@ _KEYS: dict[str, tuple[type, ...]] = {
 }
 _SDF_KEYS = {key: kinds for key, kinds in _KEYS.items() if key != "downscale"}
 _NERF_KEYS: dict[str, tuple[type, ...]] = {**_KEYS, "background": (str, list)}
+_VIDEO_KEYS: dict[str, tuple[type, ...]] = {
+    **{key: kinds for key, kinds in _KEYS.items() if key != "fresh"},
+    "motion": (bool,),
+}
 _DYNAMIC_KEYS = {key: kinds for key, kinds in _NERF_KEYS.items() if key != "fresh"}
 _SURFACE_KEYS = {**_DYNAMIC_KEYS, "density": (str,), "masks": (str,)}
 _BACKGROUNDS = ("white", "black", "random", "auto", "R,G,B")
@@ -363,6 +367,77 @@ def fit_image(
         return view.finish(run, data, watch)
 
 
+def fit_video(
+    data: tyro.conf.Positional[Path],
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    field: str | None = None,
+    preset: str | None = None,
+    modulate: str | None = None,
+    precision: str | None = None,
+    bits: int | None = None,
+    no_motion: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    seconds: float | None = None,
+    steps: int | None = None,
+    device: Literal["auto", "cpu"] = "auto",
+    seed: int | None = None,
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    config: Path | None = None,
+    downscale: int | None = None,
+    save_every: float = 60.0,
+    json: str | None = None,
+) -> int:
+    """Fit a video field to a video: MP4, MKV, MOV, WebM and what else FFmpeg reads.
+
+    With neither --seconds nor --steps it trains for 3 minutes. Options: defaults, then the preset,
+    then --config, then flags.
+
+    Args:
+        data: the video; sound is left out.
+        output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
+        field: architecture (pyramid); docs/video.md says what suits videos. Or FILE.json: encoding
+            and network as tiny-cuda-nn's configurations have them.
+        preset: default, or a size of the architecture's own.
+        modulate: none or time: coordinate-aware modulation of the hidden layers by time (time for
+            pyramid, none for others).
+        precision: of the networks: float32, or bf16, which trains faster on processors that
+            multiply it and rounds.
+        bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
+            each, for small files.
+        no_motion: do not let positions move with time, as estimated from the frames at first.
+        seconds: trained seconds, without loading.
+        steps: number of steps; such a run repeats bit for bit.
+        device: where to train; this version trains on the CPU.
+        seed: of every random choice (0).
+        resume: go on from the checkpoint to the same total.
+        config: TOML file with field, preset, modulate, precision, bits, motion, seconds, steps,
+            seed and downscale, and a table [training].
+        downscale: box-average the frames by this factor (1).
+        save_every: trained seconds between checkpoints.
+        json: write the summary as JSON to this file, or - for stdout.
+    """
+    from neural_fields import fit
+
+    del device
+    flags = {
+        "field": field,
+        "preset": preset,
+        "modulate": modulate,
+        "precision": precision,
+        "bits": bits,
+        "motion": False if no_motion else None,
+        "seconds": seconds,
+        "steps": steps,
+        "seed": seed,
+        "downscale": downscale,
+    }
+    chosen = _merged(config, flags, _VIDEO_KEYS)
+    view = _View("video", chosen, json)
+    with Watch(False, 0, output, view.start_video, view.progress, json) as watch:
+        calls = {**watch.calls, "on_load": view.load_video, **chosen}
+        run = fit.video(data, output, resume=resume, save_every=save_every, **calls)
+        return view.finish(run, data, watch)
+
+
 def fit_sdf(
     data: tyro.conf.Positional[Path],
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
@@ -483,7 +558,7 @@ class _View:
 
         self._json = json
         self._steps = chosen.get("steps")
-        field = chosen.get("field", "hash")
+        field = chosen.get("field", "pyramid" if kind == "video" else "hash")
         usual = default_seconds(kind, field, chosen.get("preset", "default"))
         self._seconds = None if self._steps is not None else chosen.get("seconds") or usual
         self._bar: Bar | None = None
@@ -512,6 +587,14 @@ class _View:
 
     def start_sdf(self, trainer: Any, data: Any) -> None:
         self._start(trainer, f"inside by the {trainer.sign}")
+
+    def load_video(self, data: Any) -> None:
+        n, height, width = data.frames.shape[:3]
+        say(f"{n} frames of {width}x{height}, {float(data.fps):.4g} per second", self._json)
+
+    def start_video(self, trainer: Any, data: Any) -> None:
+        margin = trainer.field.config.margin
+        self._start(trainer, f"motion over {margin[0]}x{margin[1]} pixels at most")
 
     def choice(self, record: dict[str, Any]) -> None:
         """Say what FreSh chose."""
@@ -568,6 +651,7 @@ class _View:
                 "image": "render {} -o picture.png",
                 "sdf": "render {} -o turn.mp4 --orbit 90",
                 "surface": "export {} -o mesh.ply",
+                "video": "render {} -o video.mp4",
             }[summary["kind"]]
             say(f"score it:    nf eval {run.output} --data {data}", self._json)
             say(f"look at it:  nf {look.format(run.output)}", self._json)

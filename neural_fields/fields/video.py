@@ -201,7 +201,8 @@ class VideoField(nn.Module):
 class Moment:
     """A video field at one time: what is the same for all pixels is computed once."""
 
-    def __init__(self, of: VideoField, time: float) -> None:
+    def __init__(self, of: VideoField, time: float, trunk: FrameTrunk | None = None) -> None:
+        """`trunk`: at this time, where it is not what `of` has itself."""
         self._of, self._time = of, time
         config = of.config
         self._size = torch.tensor([config.width, config.height], dtype=torch.float32)
@@ -211,7 +212,7 @@ class Moment:
         self._scale_shift: tuple[Tensor, Tensor] | None = None
         if of.modulation is not None:
             self._scale_shift = of.modulation(torch.tensor([[time]]))
-        self._frame = self._framed(of.trunk.frame(time))
+        self._frame = self._framed(of.trunk.frame(time) if trunk is None else trunk)
 
     def value(self, positions: Tensor) -> Tensor:
         """Values [n, 3] at positions [n, 2] in pixels of the frame."""

@@ -40,6 +40,7 @@ from neural_fields.ops.occupancy import (
     occupancy_words,
     occupied_cells,
 )
+from neural_fields.ops.rate import rate
 from neural_fields.ops.rbf import rbf
 from neural_fields.ops.slope import SlopeSpec, trunk_features, trunk_slope
 from neural_fields.ops.spherical_harmonics import spherical_harmonics
@@ -89,6 +90,7 @@ __all__ = [
     "radiance_render",
     "radiance_sample",
     "radiance_train",
+    "rate",
     "rbf",
     "spherical_harmonics",
     "tensor_planes",

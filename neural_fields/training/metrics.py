@@ -96,3 +96,21 @@ def ssim(image: Tensor, truth: Tensor) -> float:
     for rows in bands(*image.shape[:2]):
         scores.add(image[rows], truth[rows])
     return scores.ssim
+
+
+def ms_ssim(image: Tensor, truth: Tensor) -> float | None:
+    """MS-SSIM of images [h, w, c] in [0, 1]; None where a side has fewer than 161 pixels.
+
+    Five scales, the window of `Scores`, mean over channels (Wang et al. 2003), by pytorch-msssim.
+
+    Example:
+        >>> import torch
+        >>> ms_ssim(torch.zeros(20, 20, 3), torch.zeros(20, 20, 3)) is None
+        True
+    """
+    if min(image.shape[:2]) <= (WINDOW - 1) * 16:
+        return None
+    from pytorch_msssim import ms_ssim as batch_ms_ssim
+
+    first, second = (x.permute(2, 0, 1)[None].float() for x in (image, truth))
+    return float(batch_ms_ssim(first, second, data_range=1.0, win_size=WINDOW, win_sigma=1.5))

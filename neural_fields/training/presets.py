@@ -46,6 +46,7 @@ from neural_fields.training.video import VideoOptions
 _MAX_PARAMS = 1 << 30  # of which training holds five copies
 _MARGIN = 0.05  # of a mesh's longest side, between it and the box of its field
 _STEP = 2 * math.sqrt(3) / 1024
+_NEARLY_ALL = 0.98  # of a video's displacements, inside the margin
 _MOMENTS = 30  # of a video's modulation, as published
 MODULATIONS = {
     "xy": Modulate("xy", (32, 32)),
@@ -179,8 +180,8 @@ def video_setup(
     if motion is not None:
         moments, high, wide = motion.shape[:3]
         sides = (wide, high, moments)
-        most = motion.abs().amax(dim=(0, 1, 2)).ceil().int().tolist()
-        margin = (min(most[0], width // 2), min(most[1], height // 2))
+        far = motion.abs().reshape(-1, 2).quantile(_NEARLY_ALL, dim=0).ceil().int().tolist()
+        margin = (min(far[0], width // 2), min(far[1], height // 2))
     covered = (width + 2 * margin[0], height + 2 * margin[1], n_frames)
     target = Target("video", 3, max(covered[:2]), sides=covered)
     sized, rates = sized_for(field, preset, target)

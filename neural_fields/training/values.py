@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
@@ -106,7 +107,7 @@ class ValueTrainer(ABC, Generic[AnyField]):
         self.state.start(
             self.field.trunk, self.seed, self.step_number, lambda _: self._shown(positions, target)
         )
-        with quantized(self.field, self.field.config.weight_bits):
+        with self._as_kept():
             loss, mse = self._loss(positions, target)
             value = float(loss.detach())
             if math.isfinite(value):
@@ -117,6 +118,10 @@ class ValueTrainer(ABC, Generic[AnyField]):
             self.state.step(rate, self.step_number)
             self.n_samples += len(target)
         return ValueStep(value, mse, len(target))
+
+    def _as_kept(self) -> AbstractContextManager[None]:
+        """The field with its weights as a file will keep them inside; outside as they were."""
+        return quantized(self.field, self.field.config.weight_bits)
 
     @abstractmethod
     def _draw(self, seed: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from neural_fields.ops.reference.march import march
 from neural_fields.ops.reference.mlp import mlp
 from neural_fields.ops.reference.modulate import modulate, modulation
 from neural_fields.ops.reference.occupancy import occupancy_update, occupancy_words
+from neural_fields.ops.reference.rate import rate
 from neural_fields.ops.reference.rbf import rbf
 from neural_fields.ops.reference.spherical_harmonics import spherical_harmonics
 from neural_fields.ops.reference.tensor_planes import tensor_planes
@@ -30,6 +31,7 @@ __all__ = [
     "modulation",
     "occupancy_update",
     "occupancy_words",
+    "rate",
     "rbf",
     "spherical_harmonics",
     "tensor_planes",

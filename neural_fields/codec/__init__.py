@@ -1,0 +1,1 @@
+"""Video fields as bitstreams: quantisation, entropy coding, containers."""

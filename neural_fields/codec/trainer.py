@@ -1,0 +1,178 @@
+"""Fitting a video field for a bitstream: error and rate together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from neural_fields.architectures.pyramid import PyramidTrunk
+from neural_fields.codec.group import Rules
+from neural_fields.codec.quantiser import rounded
+from neural_fields.codec.rate import RateModel
+from neural_fields.data.video import Video
+from neural_fields.fields import VideoConfig
+from neural_fields.fields.video import Moment
+from neural_fields.training.state import stream_seed
+from neural_fields.training.values import ValueStep
+from neural_fields.training.video import VideoOptions, VideoTrainer
+
+_NOISY_UNTIL = 0.6  # of the run: noise, then rounding
+_RATE_RATE = 1e-2  # learning rate of rate models
+_STREAM = 7  # of random numbers besides those of the drawn rows
+
+
+@dataclass(frozen=True)
+class CodecOptions(VideoOptions):
+    """How a field is trained for a bitstream.
+
+    Attributes:
+        price: of a bit per pixel, as mean squared error of values in [0, 1].
+    """
+
+    price: float = 1e-2
+
+
+class CodecTrainer(VideoTrainer):
+    """One run: mean squared error plus `price` times estimated bits per pixel."""
+
+    options: CodecOptions
+
+    def __init__(
+        self,
+        config: VideoConfig,
+        data: Video,
+        options: CodecOptions,
+        rules: Rules,
+        seed: int = 0,
+        motion: Tensor | None = None,
+    ) -> None:
+        super().__init__(config, data, options, seed, motion)
+        assert isinstance(self.field.trunk, PyramidTrunk)
+        self._trunk = self.field.trunk
+        self.rules, self.price = rules, options.price
+        with torch.no_grad():
+            for table in self._trunk.tables:
+                table.mul_(0.01)  # of steps: nearly all are rounded to 0 at first
+        n_grids = len(self._trunk.tables) + 2
+        self._rates = nn.ModuleList(RateModel() for _ in range(n_grids))
+        self._optimiser = torch.optim.Adam(self._rates.parameters(), lr=_RATE_RATE)
+        self._progress = 0.0
+        self.bits_per_pixel = 0.0  # as estimated in the last step
+
+    def step(self, progress: float) -> ValueStep:
+        """See `ValueTrainer.step`."""
+        self._progress = progress
+        return super().step(progress)
+
+    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, float]:
+        times, counts = torch.unique_consecutive(positions[:, 2], return_counts=True)
+        looks = _Looks(self, stream_seed(self.seed, self.step_number * 2 + _STREAM))
+        values = []
+        for time, part in zip(times.tolist(), torch.split(positions, counts.tolist()), strict=True):
+            trunk = self._trunk.frame(time, looks)
+            moment = Moment(self.field, time, trunk)
+            values.append(moment.value(part[:, :2].contiguous()))
+        error = (torch.cat(values) - target).square().mean()
+        n_frames, height, width = self.data.frames.shape[:3]
+        bits = looks.bits() / len(times) + self._bits_of_others()
+        rate = bits / (n_frames * height * width)
+        loss = error + self.price * rate
+        self.bits_per_pixel = float(rate.detach())
+        weights = [*self._rates.parameters()]
+        gradients = torch.autograd.grad(rate, weights, retain_graph=True, allow_unused=True)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        self._optimiser.step()
+        return loss, float(error.detach())
+
+    def _bits_of_others(self) -> Tensor:
+        """Of displacements and modulation, whose moments follow the one before."""
+        total = torch.zeros(())
+        field, steps = self.field, self.rules.steps
+        if field.motion is not None:
+            numbers = rounded(field.motion / steps.motion)
+            total = total + _bits_of_changes(self._rates[-1], numbers)
+        if field.modulation is not None:
+            grid = field.modulation.grid
+            numbers = rounded(grid / steps.modulation).view(len(grid), 1, -1, 1)
+            total = total + _bits_of_changes(self._rates[-2], numbers)
+        return total
+
+    @contextmanager
+    def _as_kept(self) -> Iterator[None]:
+        """With displacements, modulation and network rounded; grids are treated as they are seen."""
+        steps, field = self.rules.steps, self.field
+        pairs: list[tuple[Tensor, float]] = [(self._trunk.mlp.params.data, steps.network)]
+        if field.modulation is not None:
+            pairs.append((field.modulation.grid.data, steps.modulation))
+        if field.motion is not None:
+            pairs.append((field.motion.data, steps.motion))
+        raw = [tensor.clone() for tensor, _ in pairs]
+        for tensor, step in pairs:
+            tensor.copy_(torch.round(tensor / step) * step)
+        try:
+            yield
+        finally:
+            for (tensor, _), value in zip(pairs, raw, strict=True):
+                tensor.copy_(value)
+
+    def rate_model(self, number: int) -> RateModel:
+        """That of a level."""
+        model = self._rates[number]
+        assert isinstance(model, RateModel)
+        return model
+
+    @property
+    def noisy(self) -> bool:
+        """Whether noise stands for rounding."""
+        return self._progress < _NOISY_UNTIL
+
+
+class _Looks:
+    """What a step sees of the grids, quantised, and the bits that it takes."""
+
+    def __init__(self, trainer: CodecTrainer, seed: int) -> None:
+        self._trainer = trainer
+        self._generator = torch.Generator().manual_seed(seed)
+        self._kept: dict[tuple[int, int], Tensor] = {}
+        self._bits = torch.zeros(())
+        self._of: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, number: int, first: int, seen: Tensor) -> Tensor:
+        """The features of moments [k, height, width, channels] of a level."""
+        key = (number, first)
+        if key not in self._kept or len(self._kept[key]) != len(seen):
+            self._kept[key], self._of[key] = self._looked(number, first, seen)
+        self._bits = self._bits + self._of[key]
+        return self._kept[key]
+
+    def bits(self) -> Tensor:
+        """Of all grids in all moments, added up over the frames that were seen."""
+        return self._bits
+
+    def _looked(self, number: int, first: int, seen: Tensor) -> tuple[Tensor, Tensor]:
+        trainer = self._trainer
+        quantiser = trainer.rules.quantiser
+        numbers = (
+            quantiser.noisy(seen, self._generator) if trainer.noisy else quantiser.numbers(seen)
+        )
+        moments = trainer._trunk.level(number)
+        before: Tensor | None = None
+        if len(moments) > 1:
+            earlier = quantiser.numbers(moments[first - 1].detach()) if first > 0 else seen[0] * 0
+            before = earlier.detach()
+        bits = trainer.rate_model(number)(numbers, before)
+        return quantiser.features(numbers), bits * (len(moments) / len(seen))
+
+
+def _bits_of_changes(model: nn.Module, numbers: Tensor) -> Tensor:
+    """Of [moments, height, width, channels]: the first moment's slopes, then the changes."""
+    first = numbers[:1]
+    slopes = torch.cat([first[:, :, :1], first[:, :, 1:] - first[:, :, :-1]], 2)
+    changes = torch.cat([slopes, numbers[1:] - numbers[:-1]])
+    bits: Tensor = model(changes, torch.zeros_like(changes[0]))
+    return bits
