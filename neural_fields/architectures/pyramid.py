@@ -124,9 +124,7 @@ class PyramidTrunk(Trunk):
                 )
         self._specs = [
             VoxelsSpec(tuple(sides[axis] for axis in axes), channels)
-            for sides, axes, channels in zip(
-                self.sides, self._axes, config.channels, strict=True
-            )
+            for sides, axes, channels in zip(self.sides, self._axes, config.channels, strict=True)
         ]
         self.tables = nn.ParameterList(
             huge_pages_empty((spec.n_vertices, spec.n_channels)) for spec in self._specs

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from neural_fields.cli.bench import bench
+from neural_fields.cli.compress import compress, decompress
 from neural_fields.cli.convert import convert
 from neural_fields.cli.evaluate import evaluate
 from neural_fields.cli.export import export
@@ -33,6 +34,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "fit video": fit_video,
     "fresh": fresh,
     "convert": convert,
+    "compress": compress,
+    "decompress": decompress,
     "eval": evaluate,
     "render": render,
     "export": export,
@@ -60,6 +63,7 @@ CHOICES: dict[str, Callable[[], Sequence[str]]] = {
     "--masks": lambda: ("use", "object"),
     "--device": lambda: ("auto", "cpu"),
     "--mode": lambda: ("rgb", "depth", "normal", "opacity"),
+    "--quantiser": lambda: ("step", "tanh"),
     "--method": lambda: ("pvd", "pvd-al"),
     "--kind": lambda: ("mesh",),
     "--search": lambda: ("quick", "all"),

@@ -21,7 +21,8 @@ from neural_fields.errors import library
 
 _BOUNDS = np.array([1, 2, 4, 7, 11, 18, 30])  # of a context's sum
 N_BUCKETS = len(_BOUNDS) + 1
-N_TABLES = 2 * N_BUCKETS  # the first pass has its own
+_HALF = 2 * N_BUCKETS  # the first pass has its own
+N_TABLES = 2 * _HALF  # and so has the first moment, where the others are differences
 _CAP = 15  # of a magnitude in a sum
 
 Mask = NDArray[np.bool_]
@@ -29,19 +30,24 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class CodedGrid:
-    """How a grid is coded: whether moments follow the one before, and its tables, some empty."""
+    """How a grid is coded: the number of its way (see `differences`), and tables, some empty."""
 
-    follows: bool
+    way: int
     tables: tuple[bytes, ...]
 
 
 class Grid:
     """The numbers of a grid as far as they are known, and the contexts of the next ones."""
 
-    def __init__(self, shape: tuple[int, int, int, int], hint: Numbers | None) -> None:
-        """`hint` [moments, height, width]: magnitudes of what lies below, or None."""
+    def __init__(
+        self, shape: tuple[int, int, int, int], hint: Numbers | None, *, apart: bool
+    ) -> None:
+        """`hint` [moments, height, width]: magnitudes of what lies below, or None.
+
+        `apart`: whether the first moment says nothing of the others.
+        """
         self.values = np.zeros(shape, np.int64)
-        self._hint = hint
+        self._hint, self._apart = hint, apart
         _, height, width, _ = shape
         row, column = np.indices((height, width)) % 2
         self._passes = [(row == 0) & (column == 0), (row == 1) & (column == 1), row != column]
@@ -63,7 +69,7 @@ class Grid:
             total += 2 * _around(now, diagonal=True)
         if number == 2:
             total += 2 * _around(now, diagonal=False)
-        if moment > 0:
+        if moment > (1 if self._apart else 0):
             before = self._magnitude(moment - 1, channel)
             total += 2 * before + _around(before, diagonal=False)
         if channel > 0:
@@ -71,7 +77,8 @@ class Grid:
         if self._hint is not None:
             total += np.minimum(self._hint[moment], _CAP)
         bucket = np.searchsorted(_BOUNDS, total[mask], side="right")
-        return bucket + (N_BUCKETS if number > 0 else 0)
+        bucket += N_BUCKETS if number > 0 else 0
+        return bucket + (_HALF if self._apart and moment == 0 else 0)
 
     def _magnitude(self, moment: int, channel: int) -> Numbers:
         return np.minimum(np.abs(self.values[moment, :, :, channel]), _CAP)
@@ -101,24 +108,45 @@ def hint_for(shape: tuple[int, int, int, int], below: Numbers) -> Numbers:
     return magnitudes[np.ix_(*picked)]
 
 
-def _residual(values: Numbers, follows: bool) -> Numbers:
-    """What is coded: the numbers, or how they differ from the moment before.
+N_WAYS = 4
 
-    Of the first moment then how they differ from the left, in the first column from above.
+
+def differences(values: Numbers, way: int) -> Numbers:
+    """What is coded of numbers [moments, height, width, channels], one of four ways.
+
+    0: the numbers; 1: how moments differ from the one before; 2: the same, and of the first moment
+    how columns differ from the left, the first column from above; 3: the latter of all moments'
+    differences, which are alike where a whole picture moves.
+
+    Example:
+        >>> grid = np.arange(6).reshape(2, 1, 3, 1)
+        >>> differences(grid, 3)[..., 0].tolist()
+        [[[0, 1, 1]], [[3, 0, 0]]]
     """
-    if not follows:
+    if way == 0:
         return values
-    first = values[:1].copy()
-    first[:, :, 1:] -= values[:1, :, :-1]
-    first[:, 1:, 0] -= values[:1, :-1, 0]
-    return np.concatenate([first, np.diff(values, axis=0)])
+    changes = np.concatenate([values[:1], np.diff(values, axis=0)])
+    sloped = slice(0, {1: 0, 2: 1, 3: len(values)}[way])
+    part = changes[sloped]
+    changes[sloped, :, 1:] = np.diff(part, axis=2)
+    changes[sloped, 1:, :1] = np.diff(part[:, :, :1], axis=1)
+    return changes
 
 
-def _summed(residual: Numbers) -> Numbers:
-    """The inverse of `_residual`."""
-    values = residual.copy()
-    values[0, :, 0] = np.cumsum(values[0, :, 0], axis=0)
-    values[0] = np.cumsum(values[0], axis=1)
+def summed(changes: Numbers, way: int) -> Numbers:
+    """The inverse of `differences`.
+
+    Example:
+        >>> grid = np.arange(24).reshape(2, 3, 4, 1) ** 2
+        >>> all(np.array_equal(summed(differences(grid, way), way), grid) for way in range(4))
+        True
+    """
+    if way == 0:
+        return changes
+    values = changes.copy()
+    sloped = slice(0, {1: 0, 2: 1, 3: len(values)}[way])
+    values[sloped, :, :1] = np.cumsum(values[sloped, :, :1], axis=1)
+    values[sloped] = np.cumsum(values[sloped], axis=2)
     return np.cumsum(values, axis=0)
 
 
@@ -131,9 +159,9 @@ class _Prepared:
     bits: float
 
 
-def _prepared(values: Numbers, hint: Numbers | None, follows: bool) -> _Prepared:
-    residual = _residual(values, follows)
-    grid = Grid(residual.shape, None if follows else hint)  # type: ignore[arg-type]
+def _prepared(values: Numbers, hint: Numbers | None, way: int) -> _Prepared:
+    residual = differences(values, way)
+    grid = Grid(residual.shape, hint if way == 0 else None, apart=way > 0)  # type: ignore[arg-type]
     grid.values[:] = residual  # contexts look at what a decoder knows by then, and masks see to it
     parts = []
     counts = np.zeros((N_TABLES, min(MOST, int(np.abs(residual).max(initial=0)) + 1)), np.int64)
@@ -143,8 +171,10 @@ def _prepared(values: Numbers, hint: Numbers | None, follows: bool) -> _Prepared
         np.add.at(counts, (which, np.abs(numbers)), 1)
         parts.append((numbers, which))
     tables = tuple(fitted_table(row) for row in counts)
-    size = sum(bits_of(row, table) + 8 * len(table) for row, table in zip(counts, tables, strict=True))
-    return _Prepared(CodedGrid(follows, tables), parts, size + float((residual != 0).sum()))
+    size = sum(
+        bits_of(row, table) + 8 * len(table) for row, table in zip(counts, tables, strict=True)
+    )
+    return _Prepared(CodedGrid(way, tables), parts, size + float((residual != 0).sum()))
 
 
 class Writer:
@@ -160,10 +190,10 @@ class Writer:
         Raises:
             ValueError: a number is larger than a table can be.
         """
-        if int(np.abs(values).max(initial=0)) >= MOST // 2:
-            raise ValueError(f"numbers need to be smaller than {MOST // 2}")
-        ways = [_prepared(values, hint, follows) for follows in (False, True)]
-        best = min(ways, key=lambda way: way.bits)
+        if int(np.abs(values).max(initial=0)) >= MOST // 4:
+            raise ValueError(f"numbers need to be smaller than {MOST // 4}")
+        ways = range(N_WAYS) if len(values) > 1 else (0, 2)
+        best = min((_prepared(values, hint, way) for way in ways), key=lambda each: each.bits)
         models = [model_of(table) if table else None for table in best.coded.tables]
         half = self._stream.model.Uniform(2)
         for numbers, which in best.parts:
@@ -199,7 +229,9 @@ class Reader:
         """
         models: list[Any] = [model_of(table) if table else None for table in coded.tables]
         half = self._stream.model.Uniform(2)
-        grid = Grid(shape, None if coded.follows else hint)
+        if not 0 <= coded.way < N_WAYS:
+            raise ValueError(f"numbers are coded in no way {coded.way}")
+        grid = Grid(shape, hint if coded.way == 0 else None, apart=coded.way > 0)
         try:
             for moment, channel, number, mask in grid.steps():
                 which = grid.context(moment, channel, number, mask)
@@ -214,7 +246,7 @@ class Reader:
                 grid.values[moment, :, :, channel][mask] = numbers
         except AssertionError as error:  # what the library says of data that cannot be
             raise ValueError("the coded numbers are damaged") from error
-        return _summed(grid.values) if coded.follows else grid.values
+        return summed(grid.values, coded.way)
 
     def _signs(self, half: Any, n: int) -> Numbers:
         if n == 0:
@@ -223,4 +255,4 @@ class Reader:
         return signs
 
 
-__all__ = ["CodedGrid", "Reader", "Writer", "hint_for"]
+__all__ = ["N_TABLES", "CodedGrid", "Reader", "Writer", "differences", "hint_for", "summed"]

@@ -81,7 +81,9 @@ def _levels(field: VideoField) -> list[Tensor]:
     """Views of the grids, coarsest first."""
     trunk = field.trunk
     if not isinstance(trunk, PyramidTrunk):
-        raise InputError(f"compress: needs a field of the architecture pyramid, got {field.architecture}.")
+        raise InputError(
+            f"compress: needs a field of the architecture pyramid, got {field.architecture}."
+        )
     return [trunk.level(number) for number in reversed(range(len(trunk.sides)))]
 
 
@@ -117,12 +119,12 @@ def encode_group(config: VideoConfig, numbers: list[Numbers], rules: Rules) -> b
             config.to_dict(),
             [rules.quantiser.rule, rules.quantiser.bits],
             [steps.motion, steps.modulation, steps.network],
-            [int(grid.follows) for grid in coded],
+            [grid.way for grid in coded],
         ],
         separators=(",", ":"),
     )
     tables = b"".join(
-        bytes([len(table) >> 8, len(table) & 255]) + table for grid in coded for table in grid.tables
+        struct.pack("<H", len(table)) + table for grid in coded for table in grid.tables
     )
     parts = [zlib.compress(description.encode(), 9), zlib.compress(tables, 9)]
     return b"".join([_LENGTHS.pack(*map(len, parts)), *parts, writer.data()])
@@ -148,7 +150,7 @@ def _decoded(data: bytes) -> VideoField:
     description = json.loads(_inflated(data[at : at + n_description]))
     tables = _inflated(data[at + n_description : at + n_description + n_tables])
     words = data[at + n_description + n_tables :]
-    parts, (rule, bits), steps, follows = description
+    parts, (rule, bits), steps, ways = description
     config = VideoConfig.from_dict(parts)
     rules = Rules(Quantiser(rule, bits), Steps(*(_positive(step) for step in steps)))
     with torch.device("meta"):  # shapes before memory
@@ -159,22 +161,22 @@ def _decoded(data: bytes) -> VideoField:
         shapes = levels + [_shape(tensor) for tensor, _, _ in _others(like, rules)]
     reader = Reader(words[: len(words) // 4 * 4])
     numbers: list[Numbers] = []
-    grids = _split_tables(tables, [bool(flag) for flag in follows])
+    grids = _split_tables(tables, ways)
     for index, (shape, coded) in enumerate(zip(shapes, grids, strict=True)):
         hint = hint_for(shape, numbers[-1]) if 0 < index < len(levels) else None
         numbers.append(reader.read(shape, coded, hint))
     return field_of(config, numbers, rules)
 
 
-def _split_tables(tables: bytes, follows: list[bool]) -> list[CodedGrid]:
+def _split_tables(tables: bytes, ways: list[int]) -> list[CodedGrid]:
     grids, at = [], 0
-    for each in follows:
+    for way in ways:
         found = []
         for _ in range(N_TABLES):
-            n = tables[at] << 8 | tables[at + 1]
+            (n,) = struct.unpack_from("<H", tables, at)
             found.append(tables[at + 2 : at + 2 + n])
             at += 2 + n
-        grids.append(CodedGrid(each, tuple(found)))
+        grids.append(CodedGrid(way, tuple(found)))
     return grids
 
 

@@ -17,7 +17,6 @@ from neural_fields.data.video import Video
 from neural_fields.fields import VideoConfig
 from neural_fields.fields.video import Moment
 from neural_fields.training.state import stream_seed
-from neural_fields.training.values import ValueStep
 from neural_fields.training.video import VideoOptions, VideoTrainer
 
 _NOISY_UNTIL = 0.6  # of the run: noise, then rounding
@@ -60,13 +59,7 @@ class CodecTrainer(VideoTrainer):
         n_grids = len(self._trunk.tables) + 2
         self._rates = nn.ModuleList(RateModel() for _ in range(n_grids))
         self._optimiser = torch.optim.Adam(self._rates.parameters(), lr=_RATE_RATE)
-        self._progress = 0.0
         self.bits_per_pixel = 0.0  # as estimated in the last step
-
-    def step(self, progress: float) -> ValueStep:
-        """See `ValueTrainer.step`."""
-        self._progress = progress
-        return super().step(progress)
 
     def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, float]:
         times, counts = torch.unique_consecutive(positions[:, 2], return_counts=True)

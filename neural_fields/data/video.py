@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from neural_fields.data.picture import MIN_SIDE
 from neural_fields.errors import InputError, library
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".gif")
+_TAGS = ("colorspace", "color_range", "color_primaries", "color_trc")
 _MAX_BYTES = 1 << 32  # of all frames
 
 
@@ -34,6 +35,8 @@ class Video:
         times: of the frames, seconds after the first.
         protocol: how it was read and is scored.
         fingerprint: of its frames.
+        source: pixel format and colour tags of the file, as FFmpeg names them.
+        notes: sentences on what of the file the frames do not keep.
     """
 
     frames: Tensor
@@ -42,6 +45,8 @@ class Video:
     times: tuple[float, ...]
     protocol: dict[str, Any]
     fingerprint: str
+    source: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -69,6 +74,7 @@ def load_video(path: str | os.PathLike[str], downscale: int = 1) -> Video:
     digest = hashlib.sha256()
     n_bytes = 0
     with _opened(path) as stream:
+        source, notes = _source(stream), _notes(stream)
         fps = Fraction(stream.average_rate or stream.guessed_rate or 25)
         for picture, time in _pictures(path, stream):
             frame = _averaged(path, picture, downscale)
@@ -99,7 +105,26 @@ def load_video(path: str | os.PathLike[str], downscale: int = 1) -> Video:
         times=tuple(time - times[0] for time in times),
         protocol={"color_space": "srgb", "downscale": downscale},
         fingerprint=digest.hexdigest(),
+        source=source,
+        notes=notes,
     )
+
+
+def _source(stream: Any) -> dict[str, Any]:
+    context = stream.codec_context
+    tags = {name: getattr(context, name, None) for name in _TAGS}
+    known = {name: int(value) for name, value in tags.items() if isinstance(value, int)}
+    return {"pix_fmt": context.pix_fmt, **known}
+
+
+def _notes(stream: Any) -> tuple[str, ...]:
+    notes = []
+    if stream.container.streams.audio:
+        notes.append("its sound is left out")
+    depth = max((part.bits for part in stream.codec_context.format.components), default=8)
+    if depth > 8:
+        notes.append(f"its {depth} bits per value become 8")
+    return tuple(notes)
 
 
 def pick_frames(path: Path, n: int) -> list[tuple[int, NDArray[np.uint8]]]:

@@ -79,8 +79,7 @@ def _fitted(reference: Tensor, picture: Tensor, guess: Tensor) -> Tensor:
     with torch.no_grad():
         rest = torch.zeros_like(displacement)
         moved, still = (
-            float(_error(picture, _Warp(picture)(reference, each)))
-            for each in (displacement, rest)
+            float(_error(picture, _Warp(picture)(reference, each))) for each in (displacement, rest)
         )
     return (displacement if moved < still else rest)[0]
 

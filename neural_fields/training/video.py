@@ -10,7 +10,7 @@ from torch import Tensor
 from neural_fields.data.video import Video
 from neural_fields.fields import VideoConfig, VideoField
 from neural_fields.fields.image import MIDDLE
-from neural_fields.training.values import ValueTrainer
+from neural_fields.training.values import ValueStep, ValueTrainer
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class VideoOptions:
         modulation_share: learning rate of a modulation's grid as a share of the networks'.
         final_rate: all at the end, as a share of the start's; exponential between.
         l2: weight decay of the networks, added to the gradient.
+        coarse_until: share of the run that sees frames of half the size, four times as many of
+            them; 1e-9 for none.
     """
 
     batch_pixels: int = 1 << 18
@@ -38,6 +40,7 @@ class VideoOptions:
     modulation_share: float = 1.0
     final_rate: float = 0.02
     l2: float = 1e-7
+    coarse_until: float = 0.4
 
     ANY_NUMBER = frozenset({"matrix_rate"})
 
@@ -61,22 +64,32 @@ class VideoTrainer(ValueTrainer[VideoField]):
         share = options.motion_rate / options.learning_rate
         super().__init__(field, options, seed, apart={"motion": share})
         self.data, self.options = data, options
+        self._coarse = halved(data.frames) if min(data.frames.shape[1:3]) >= 64 else None
+        self._progress = 0.0
+
+    def step(self, progress: float) -> ValueStep:
+        """See `ValueTrainer.step`."""
+        self._progress = progress
+        return super().step(progress)
 
     def _draw(self, seed: int) -> tuple[Tensor, Tensor]:
         """Positions and times [n, 3] of rows of some frames, and their pixels [n, 3]."""
         generator = torch.Generator().manual_seed(seed)
-        n_frames, height, width = self.data.frames.shape[:3]
+        frames, size = self.data.frames, 1.0
+        if self._coarse is not None and self._progress < self.options.coarse_until:
+            frames, size = self._coarse, 2.0
+        n_frames, height, width = frames.shape[:3]
         count = min(self.options.batch_frames, n_frames)
         chosen = torch.randperm(n_frames, generator=generator)[:count].tolist()
         n_rows = min(height, max(1, self.options.batch_pixels // (count * width)))
         first = torch.randint(height - n_rows + 1, (count,), generator=generator).tolist()
         parts, pixels = [], []
         for index, row in zip(chosen, first, strict=True):
-            y = torch.arange(row, row + n_rows, dtype=torch.float32) + 0.5
-            x = torch.arange(width, dtype=torch.float32) + 0.5
+            y = size * (torch.arange(row, row + n_rows, dtype=torch.float32) + 0.5)
+            x = size * (torch.arange(width, dtype=torch.float32) + 0.5)
             time = torch.full((n_rows * width,), self.field.time_of(index))
             parts.append(torch.stack([x.repeat(n_rows), y.repeat_interleave(width), time], 1))
-            pixels.append(self.data.frames[index, row : row + n_rows].reshape(-1, 3))
+            pixels.append(frames[index, row : row + n_rows].reshape(-1, 3))
         return torch.cat(parts), torch.cat(pixels).float() / 255
 
     def _shown(self, positions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,3 +106,16 @@ class VideoTrainer(ValueTrainer[VideoField]):
         field = VideoField(self.field.config, seed=None)
         self.state.average_into(field)
         return field
+
+
+def halved(frames: Tensor) -> Tensor:
+    """Frames uint8 [n, height, width, 3] averaged over blocks of 2 x 2; remainders are cropped.
+
+    Example:
+        >>> halved(torch.full((1, 3, 4, 3), 7, dtype=torch.uint8)).shape
+        torch.Size([1, 1, 2, 3])
+    """
+    _, height, width, _ = frames.shape
+    even = frames[:, : height // 2 * 2, : width // 2 * 2]
+    corners = (even[:, row::2, column::2].to(torch.int16) for row in (0, 1) for column in (0, 1))
+    return ((sum(corners) + 2) // 4).to(torch.uint8)

@@ -37,7 +37,11 @@ def test_frames_are_those_of_the_file(tmp_path):
 def test_containers_codecs_and_depths(tmp_path, suffix, codec, pix_fmt):
     options = {"x265-params": "log-level=none"} if codec == "libx265" else None
     path = write_video(
-        tmp_path / f"a{suffix}", codec=codec, pix_fmt=pix_fmt, options=options, audio=suffix == ".mp4"
+        tmp_path / f"a{suffix}",
+        codec=codec,
+        pix_fmt=pix_fmt,
+        options=options,
+        audio=suffix == ".mp4",
     )
     frames = load_video(path).frames.numpy().astype(float)
     truth = np.stack([moving_square(k) for k in range(8)])

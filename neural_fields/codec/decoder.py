@@ -1,0 +1,99 @@
+"""Videos back from `.nfv` files; needs nothing of what made them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from neural_fields.codec.group import decode_group
+from neural_fields.codec.stream import StreamFile, StreamHeader
+from neural_fields.errors import InputError
+from neural_fields.fields import VideoField
+from neural_fields.rendering.image import Crop
+from neural_fields.rendering.video import render_frame
+
+
+class CodedVideo:
+    """A `.nfv` file as frames, in any order; use as a context manager.
+
+    One group at a time is kept decoded.
+
+    Example:
+        >>> with CodedVideo("clip.nfv") as video:  # doctest: +SKIP
+        ...     frame = video.frame(17)
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Raises InputError where the file is missing, damaged, or of a newer version."""
+        self._file = StreamFile(path)
+        self._kept: tuple[int, VideoField] | None = None
+
+    def __enter__(self) -> CodedVideo:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.__exit__()
+
+    @property
+    def header(self) -> StreamHeader:
+        """What the file says of itself."""
+        return self._file.header
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the file."""
+        return self._file.n_bytes
+
+    def __len__(self) -> int:
+        return self.header.n_frames
+
+    def field(self, group: int) -> VideoField:
+        """The video field of a group.
+
+        Raises:
+            InputError: the group is damaged.
+        """
+        if self._kept is None or self._kept[0] != group:
+            entry, header = self.header.groups[group], self.header
+            try:
+                field = decode_group(self._file.group(group))
+            except InputError as error:
+                prefix = "" if str(self._file.path) in str(error) else f"{self._file.path}: "
+                raise InputError(f"{prefix}{error}") from error
+            config = field.config
+            if (config.width, config.height, config.n_frames) != (
+                header.width,
+                header.height,
+                entry.n_frames,
+            ):
+                raise InputError(f"{self._file.path}: group {group} is of another size.")
+            self._kept = group, field
+        return self._kept[1]
+
+    def frame(self, index: int, crop: Crop | None = None) -> Tensor:
+        """A frame, or a part of it, uint8 [height, width, 3]; `crop` as in `render_frame`.
+
+        Raises:
+            InputError: there is no such frame, or its group is damaged.
+        """
+        group = self.header.group_of(index)
+        field = self.field(group)
+        time = field.time_of(index - self.header.groups[group].first)
+        return as_bytes(render_frame(field, time, crop=crop))
+
+    def frames(self) -> Iterator[Tensor]:
+        """All frames in order, decoded as they are asked for."""
+        for index in range(len(self)):
+            yield self.frame(index)
+
+
+def as_bytes(values: Tensor) -> Tensor:
+    """Values in [0, 1] as whole numbers of 8 bits, those outside clamped."""
+    return (values.clamp(0, 1) * 255).round().to(torch.uint8)
