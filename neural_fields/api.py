@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from neural_fields.architectures import Architecture
+from neural_fields.codec.decoder import CodedVideo
+from neural_fields.codec.evaluate import downscale_of, evaluate_coded
 from neural_fields.data.clip import load_frames
 from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.data.kind import data_kind
@@ -93,7 +95,7 @@ def evaluate(
     data: str | os.PathLike[str] | Dataset | Picture | Mesh | Video,
     split: str = "test",
 ) -> dict[str, Any]:
-    """Score a `.nf` file against what it was fitted to, by the protocol stored in the file.
+    """Score a `.nf` or `.nfv` file against what it was fitted to, by the protocol stored in it.
 
     Args:
         path: the file.
@@ -112,6 +114,8 @@ def evaluate(
     Example:
         >>> evaluate("lego.nf", "lego")["psnr"]  # doctest: +SKIP
     """
+    if str(path).endswith(".nfv"):
+        return _evaluate_coded(path, data)
     content = read_field_file(path)
     field = build_field(content, path)
     truth = load_what(field, content.protocol, data, split, path)
@@ -126,6 +130,18 @@ def evaluate(
         return evaluate_video(field, truth, os.path.getsize(path))
     assert isinstance(truth, Dataset)
     return evaluate_field(field, truth)
+
+
+def _evaluate_coded(path: str | os.PathLike[str], data: object) -> dict[str, Any]:
+    """Of a `.nfv` file; frames are compared at its size, to which the video's are averaged."""
+    with CodedVideo(os.fspath(path)) as coded:
+        if isinstance(data, str | os.PathLike):
+            data = load_video(data, downscale_of(coded))
+        if not isinstance(data, Video):
+            raise InputError(
+                f"{path}: holds a video; it needs the video, got {type(data).__name__}."
+            )
+        return evaluate_coded(coded, data)
 
 
 def load_what(

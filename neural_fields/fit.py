@@ -532,8 +532,8 @@ def video(
     spent = time.perf_counter() - began
     if budget.seconds is not None and spent >= budget.seconds:
         raise InputError(
-            f"--seconds {budget.seconds:g}: estimating motion took {spent:.1f} s, which leaves none "
-            "for training; give more, or leave motion out (--no-motion)."
+            f"--seconds {budget.seconds:g}: estimating motion took {spent:.1f} s, which leaves "
+            "none for training; give more, or leave motion out (--no-motion)."
         )
     config, training = video_setup(data, chosen, preset, displacements)
     config = with_choices(config, precision, modulate, bits)

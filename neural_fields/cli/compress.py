@@ -18,6 +18,7 @@ def compress(
     psnr: float | None = None,
     seconds: float | None = None,
     steps: int | None = None,
+    workers: int | None = None,
     downscale: int = 1,
     modulate: Literal["none", "time"] = "time",
     quantiser: Literal["step", "tanh"] = "step",
@@ -37,6 +38,7 @@ def compress(
         psnr: dB that frames are to have, in place of --bpp.
         seconds: of fitting, without loading.
         steps: of fitting each group of pictures; such a run repeats bit for bit.
+        workers: processes that fit groups at the same time; if not given one per processor.
         downscale: box-average the frames by this factor.
         modulate: modulation of the network's channels by time, or none.
         quantiser: how entries of grids become whole numbers: a learnt step, or tanh as published.
@@ -48,6 +50,7 @@ def compress(
     from neural_fields.codec.encoder import compress as run
 
     bar = Bar(100.0, "%")
+    done: dict[int, float] = {}  # share of each group
 
     def load(data: Any) -> None:
         n, height, width = data.frames.shape[:3]
@@ -58,8 +61,10 @@ def compress(
             say(f"fitting takes {(seconds or 180.0) / 60:.1f} min", json)
 
     def progress(at: CompressProgress) -> None:
-        group = f"group {at.group + 1} of {at.n_groups}, " if at.n_groups > 1 else ""
-        bar.update(100 * at.share, f"{group}psnr {at.psnr:.2f} dB, {at.bpp:.4f} bpp")
+        done[at.group.group] = at.group.share
+        group = f"group {at.group.group + 1} of {at.n_groups}, " if at.n_groups > 1 else ""
+        share = sum(done.values()) / at.n_groups
+        bar.update(100 * share, f"{group}psnr {at.group.psnr:.2f} dB, {at.group.bpp:.4f} bpp")
 
     result = run(
         video,
@@ -68,6 +73,7 @@ def compress(
         psnr=psnr,
         seconds=seconds,
         steps=steps,
+        workers=workers,
         downscale=downscale,
         modulate=modulate,
         quantiser=quantiser,

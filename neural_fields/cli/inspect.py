@@ -15,12 +15,15 @@ from neural_fields.cli.output import emit_json, say
 
 
 def info(file: tyro.conf.Positional[Path], json: str | None = None) -> None:
-    """Say what a .nf file holds.
+    """Say what a .nf or .nfv file holds.
 
     Args:
-        file: a .nf file or checkpoint.
+        file: a .nf file or checkpoint, or a compressed video.
         json: write it as JSON to this file, or - for stdout.
     """
+    if file.suffix == ".nfv":
+        _info_of_video(file, json)
+        return
     from neural_fields.fields import read_field_file
 
     content = read_field_file(file)
@@ -53,6 +56,21 @@ def info(file: tyro.conf.Positional[Path], json: str | None = None) -> None:
             )
     for name, entry in tensors.items():
         say(f"{name:>40}  {entry['dtype']} {entry['shape']}", json)
+    emit_json(json, result)
+
+
+def _info_of_video(file: Path, json: str | None) -> None:
+    from dataclasses import asdict
+
+    from neural_fields.codec.decoder import CodedVideo
+
+    with CodedVideo(file) as video:
+        header = video.header
+        result = {"file": str(file), "bytes": video.n_bytes, "kind": "coded video"}
+        result |= asdict(header) | {"bpp": video.n_bytes * 8 / header.n_pixels}
+        for key, value in result.items():
+            text = str(value)
+            say(f"{key:>14}  {text if len(text) < 200 else text[:200] + ' ...'}", json)
     emit_json(json, result)
 
 

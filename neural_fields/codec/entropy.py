@@ -1,10 +1,11 @@
 """Whole numbers on grids to bits and back, exactly.
 
-A grid [moments, height, width, channels] is coded moment by moment, channel by channel, and within a
-picture in three passes: first the points of even row and column, then those of odd row and column,
-whose diagonal neighbours are known, then the others, whose four neighbours are known. How likely a
-magnitude is depends on those of its known neighbours, of the moment and channel before, and of the
-coarser grid below it (`hint`): their weighted sum picks one of eight tables. Signs are bits.
+A grid [moments, height, width, channels] is coded moment by moment, channel by channel, and
+within a picture in three passes: first the points of even row and column, then those of odd row
+and column, whose diagonal neighbours are known, then the others, whose four neighbours are known.
+How likely a magnitude is depends on those of its known neighbours, of the moment and channel
+before, and of the coarser grid below it (`hint`): their weighted sum picks one of eight tables.
+Signs are bits.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A group of pictures as bytes: the whole numbers of a video field, and the field of such bytes.
 
-Layout: the lengths of description and tables as two little-endian 32-bit numbers, both deflated; then
-the entropy coder's words. The description is one JSON list. Grids are coded from the coarsest to the
-finest, then displacements, modulation and network.
+Layout: the lengths of description and tables as two little-endian 32-bit numbers, both deflated;
+then the entropy coder's words. The description is one JSON list. Grids are coded from the coarsest
+to the finest, then displacements, modulation and network.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The `.nfv` file: a plain header and independent groups of pictures, each with its checksum.
 
-Layout, all numbers little-endian: 8 bytes of magic; format version and length of the header, 16 and 32
-bits; the header, JSON; the CRC-32 of everything so far; then group by group its CRC-32 and its bytes,
-whose length the header says.
+Layout, all numbers little-endian: 8 bytes of magic; format version and length of the header, 16
+and 32 bits; the header, JSON; the CRC-32 of everything so far; then group by group its CRC-32 and
+its bytes, whose length the header says.
 """
 
 from __future__ import annotations

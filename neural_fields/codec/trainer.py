@@ -19,7 +19,6 @@ from neural_fields.fields.video import Moment
 from neural_fields.training.state import stream_seed
 from neural_fields.training.video import VideoOptions, VideoTrainer
 
-_NOISY_UNTIL = 0.6  # of the run: noise, then rounding
 _RATE_RATE = 1e-2  # learning rate of rate models
 _STREAM = 7  # of random numbers besides those of the drawn rows
 
@@ -30,9 +29,11 @@ class CodecOptions(VideoOptions):
 
     Attributes:
         price: of a bit per pixel, as mean squared error of values in [0, 1].
+        noisy_until: share of the run in which noise stands for rounding.
     """
 
     price: float = 1e-2
+    noisy_until: float = 0.93
 
 
 class CodecTrainer(VideoTrainer):
@@ -88,16 +89,16 @@ class CodecTrainer(VideoTrainer):
         field, steps = self.field, self.rules.steps
         if field.motion is not None:
             numbers = rounded(field.motion / steps.motion)
-            total = total + _bits_of_changes(self._rates[-1], numbers)
+            total = total + _bits_of_changes(self._rates[-1], numbers, sloped=True)
         if field.modulation is not None:
             grid = field.modulation.grid
             numbers = rounded(grid / steps.modulation).view(len(grid), 1, -1, 1)
-            total = total + _bits_of_changes(self._rates[-2], numbers)
+            total = total + _bits_of_changes(self._rates[-2], numbers, sloped=False)
         return total
 
     @contextmanager
     def _as_kept(self) -> Iterator[None]:
-        """With displacements, modulation and network rounded; grids are treated as they are seen."""
+        """With displacements, modulation and network rounded; grids are as they are seen."""
         steps, field = self.rules.steps, self.field
         pairs: list[tuple[Tensor, float]] = [(self._trunk.mlp.params.data, steps.network)]
         if field.modulation is not None:
@@ -122,7 +123,7 @@ class CodecTrainer(VideoTrainer):
     @property
     def noisy(self) -> bool:
         """Whether noise stands for rounding."""
-        return self._progress < _NOISY_UNTIL
+        return self._progress < self.options.noisy_until
 
 
 class _Looks:
@@ -154,18 +155,26 @@ class _Looks:
             quantiser.noisy(seen, self._generator) if trainer.noisy else quantiser.numbers(seen)
         )
         moments = trainer._trunk.level(number)
-        before: Tensor | None = None
-        if len(moments) > 1:
-            earlier = quantiser.numbers(moments[first - 1].detach()) if first > 0 else seen[0] * 0
-            before = earlier.detach()
-        bits = trainer.rate_model(number)(numbers, before)
+        if len(moments) == 1:
+            return quantiser.features(numbers), trainer.rate_model(number)(numbers)
+        earlier = quantiser.numbers(moments[first - 1].detach()) if first > 0 else seen[0] * 0
+        earlier = torch.cat([earlier.detach()[None], quantiser.numbers(seen[:-1])])
+        import os
+
+        if os.environ.get("DELTA") and len(moments) <= int(os.environ["DELTA"]):
+            bits = trainer.rate_model(number)(numbers - earlier, torch.zeros_like(numbers[0]))
+        else:
+            bits = trainer.rate_model(number)(numbers, earlier[0].detach())
         return quantiser.features(numbers), bits * (len(moments) / len(seen))
 
 
-def _bits_of_changes(model: nn.Module, numbers: Tensor) -> Tensor:
-    """Of [moments, height, width, channels]: the first moment's slopes, then the changes."""
-    first = numbers[:1]
-    slopes = torch.cat([first[:, :, :1], first[:, :, 1:] - first[:, :, :-1]], 2)
-    changes = torch.cat([slopes, numbers[1:] - numbers[:-1]])
+def _bits_of_changes(model: nn.Module, numbers: Tensor, *, sloped: bool) -> Tensor:
+    """Of [moments, height, width, channels]: the first moment, then the changes.
+
+    `sloped`: of how columns of changes differ from the left, as where a whole picture moves.
+    """
+    changes = torch.cat([numbers[:1], numbers[1:] - numbers[:-1]])
+    if sloped:
+        changes = torch.cat([changes[:, :, :1], changes[:, :, 1:] - changes[:, :, :-1]], 2)
     bits: Tensor = model(changes, torch.zeros_like(changes[0]))
     return bits

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from neural_fields.data.video import VIDEO_SUFFIXES
 from neural_fields.data.mesh import MESH_SUFFIXES
+from neural_fields.data.video import VIDEO_SUFFIXES
 
 DataKind = Literal["nerf", "sdf", "video", "image"]
 

@@ -128,7 +128,7 @@ def _notes(stream: Any) -> tuple[str, ...]:
 
 
 def pick_frames(path: Path, n: int) -> list[tuple[int, NDArray[np.uint8]]]:
-    """`n` frames [height, width, 3] of a video with their numbers, spread evenly; all if it is short.
+    """`n` frames [height, width, 3] with their numbers, spread evenly; all of a shorter video.
 
     Raises:
         InputError: as of `load_video`.

@@ -105,8 +105,8 @@ class VideoField(nn.Module):
 
     Example:
         >>> video = VideoField(VideoConfig(64, 36, 8, Pyramid(((32, 18, 4), (8, 6, 8)), (4, 4))))
-        >>> samples = Samples(torch.tensor([[0.5, 0.5], [63.5, 35.5]]), times=torch.tensor([0, 1.0]))
-        >>> video.value(samples).shape
+        >>> corners = torch.tensor([[0.5, 0.5], [63.5, 35.5]])
+        >>> video.value(Samples(corners, times=torch.tensor([0.0, 1.0]))).shape
         torch.Size([2, 3])
     """
 

@@ -31,7 +31,7 @@ def estimate_motion(frames: Tensor, cells: tuple[int, int], n_moments: int) -> T
         has near p + displacement(t, p).
 
     Example:
-        >>> still = torch.randint(0, 256, (3, 32, 48, 3), dtype=torch.uint8)[:1].expand(3, -1, -1, -1)
+        >>> still = torch.randint(0, 256, (1, 32, 48, 3), dtype=torch.uint8).repeat(3, 1, 1, 1)
         >>> float(estimate_motion(still, (4, 3), 2).abs().max()) < 0.5
         True
     """
