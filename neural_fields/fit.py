@@ -678,7 +678,7 @@ def _frequencies(
             raise InputError(f"--fresh: {begun} was begun without it; leave it out to go on.")
         architecture, spent = architectures.from_dict(content.config["architecture"]), 0.0
     else:
-        choice = choose(signal_of(data, config), config.architecture)
+        choice = choose(signal_of(data, config), config.architecture)  # type: ignore[arg-type]
         record, architecture, spent = choice.to_dict(), choice.architecture, choice.seconds
         if budget.seconds is not None and spent >= budget.seconds:
             raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
@@ -10,6 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from neural_fields.codec.decoder import CodedVideo
 from neural_fields.data.dataset import Dataset
 from neural_fields.data.picture import Picture
 from neural_fields.fields import (
@@ -19,6 +21,7 @@ from neural_fields.fields import (
     RadianceField,
     Samples,
     SdfField,
+    VideoField,
 )
 from neural_fields.fields.image import to_curve
 from neural_fields.fields.load import Field
@@ -115,6 +118,8 @@ def shown(field: Field, content: FieldFile, truth: Dataset | Picture | None = No
     """A field, what its file says of it and what it was fitted to as something to look at."""
     if isinstance(field, ImageField):
         return ShownPicture(field, truth if isinstance(truth, Picture) else None)
+    if isinstance(field, VideoField):
+        return ShownVideo(field)
     return ShownSolid(field, content, truth if isinstance(truth, Dataset) else None)
 
 
@@ -170,23 +175,20 @@ class ShownSolid:
         return self.field.at(min(1.0, max(0.0, time)))
 
 
-class ShownPicture:
-    """An image field as a sheet in the plane z = 0, its longer side from -1 to 1, y up."""
+class _Sheet(ABC):
+    """A picture in the plane z = 0, its longer side from -1 to 1, y up."""
 
-    kind = "image"
     moves = False
 
-    def __init__(self, field: ImageField, picture: Picture | None = None) -> None:
-        self._field, self._picture, self.work = field, picture, _work(field)
-        self.modes: tuple[str, ...] = ("rgb",) if picture is None else ("rgb", "error")
-        config = field.config
-        self._scale = max(config.width, config.height) / 2  # pixels per world length
+    def __init__(self, width: int, height: int) -> None:
+        """Sides in pixels."""
+        self._size = float(width), float(height)
+        self._scale = max(width, height) / 2  # pixels per world length
 
     @property
     def box(self) -> Box:
         """Of the sheet."""
-        config, side = self._field.config, 2 * self._scale
-        x, y = config.width / side, config.height / side
+        x, y = (side / (2 * self._scale) for side in self._size)
         return (-x, -y, 0.0), (x, y, 0.0)
 
     @property
@@ -200,11 +202,10 @@ class ShownPicture:
     @torch.no_grad()
     def pixels(self, rays: Rays, look: Look) -> Tensor:
         """See `Shown.pixels`; a pixel that covers several of the picture's is their mean."""
-        config = self._field.config
         toward = rays.directions[:, 2]
         depth = -rays.origins[:, 2] / torch.where(toward.abs() < _NEAR, _NEAR, toward)
         at = (rays.origins + depth[:, None] * rays.directions)[:, :2] * self._scale
-        size = at.new_tensor([config.width, config.height])
+        size = at.new_tensor(self._size)
         positions = at * at.new_tensor([1.0, -1.0]) + size / 2
         seen = (depth > 0) & ((positions >= 0) & (positions <= size)).all(1)
         result = torch.full((len(depth), 3), _GREY)
@@ -215,18 +216,42 @@ class ShownPicture:
     def _means(self, positions: Tensor, width_px: Tensor, look: Look) -> Tensor:
         if not len(positions):
             return positions.new_zeros(0, 3)
-        config = self._field.config
         n = min(_SUPERSAMPLES, max(1, math.ceil(float(width_px.median()) - 0.01)))
         steps = (torch.arange(n) + 0.5) / n - 0.5
-        total = torch.zeros(len(positions), config.channels)
+        parts = []
         for x, y in torch.cartesian_prod(steps, steps).view(-1, 2).tolist():
             offset = positions.new_tensor([x, y]) * width_px[:, None]
-            total += self._field.value(Samples(positions + offset))
-        values = total / n**2
+            parts.append(self._values(positions + offset, look))
+        return self._seen(torch.stack(parts).mean(0), positions, look)
+
+    @abstractmethod
+    def _values(self, positions: Tensor, look: Look) -> Tensor:
+        """Values [n, channels] at positions [n, 2] in pixels."""
+
+    @abstractmethod
+    def _seen(self, values: Tensor, positions: Tensor, look: Look) -> Tensor:
+        """Colours [n, 3] of values."""
+
+
+class ShownPicture(_Sheet):
+    """An image field as a sheet."""
+
+    kind = "image"
+
+    def __init__(self, field: ImageField, picture: Picture | None = None) -> None:
+        super().__init__(field.config.width, field.config.height)
+        self._field, self._picture, self.work = field, picture, _work(field)
+        self.modes: tuple[str, ...] = ("rgb",) if picture is None else ("rgb", "error")
+
+    def _values(self, positions: Tensor, look: Look) -> Tensor:
+        return self._field.value(Samples(positions))
+
+    def _seen(self, values: Tensor, positions: Tensor, look: Look) -> Tensor:
         if look.mode == "error":
             assert self._picture is not None
             return picture_errors(self._picture, values, positions)
-        return self._in_color(values if config.color_space == "srgb" else to_curve(values), look)
+        linear = self._field.config.color_space == "linear"
+        return self._in_color(to_curve(values) if linear else values, look)
 
     def _in_color(self, values: Tensor, look: Look) -> Tensor:
         """Any number of channels as RGB, over the background where there is alpha."""
@@ -236,6 +261,29 @@ class ShownPicture:
             values, alpha = values[:, :-1], values[:, -1:].clamp(0, 1)
             values = values + (1 - alpha) * background[: values.shape[1]]
         return values.expand(-1, 3)
+
+
+class ShownVideo(_Sheet):
+    """A video field, or a coded video, as a sheet that plays."""
+
+    kind = "video"
+    moves = True
+    modes = ("rgb",)
+
+    def __init__(self, video: VideoField | CodedVideo) -> None:
+        of = video.config if isinstance(video, VideoField) else video.header
+        super().__init__(of.width, of.height)
+        self._video = video
+        self.work: Hashable = self.kind, of.width, of.height
+
+    def _values(self, positions: Tensor, look: Look) -> Tensor:
+        time = min(1.0, max(0.0, look.time))
+        if isinstance(self._video, VideoField):
+            return self._video.at(time).value(positions)
+        return self._video.moment(round(time * (len(self._video) - 1))).value(positions)
+
+    def _seen(self, values: Tensor, positions: Tensor, look: Look) -> Tensor:
+        return values
 
 
 def _work(field: Field) -> Hashable:

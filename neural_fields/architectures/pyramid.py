@@ -176,7 +176,8 @@ class PyramidTrunk(Trunk):
     def level(self, number: int) -> Tensor:
         """A view of a level's entries, [moments, height, width, channels]."""
         width, height, n_moments = self.sides[number]
-        return self.tables[number].view(n_moments, height, width, -1)
+        table: Tensor = self.tables[number]
+        return table.view(n_moments, height, width, -1)
 
     def _slice(self, number: int, time: float, treat: Treat | None) -> Tensor:
         """[height * width * channels] of a level at a time in [0, 1]."""

@@ -89,7 +89,7 @@ def convert(
         precision=precision,
         bits=bits,
         inherit_head=not fresh_head,
-        data=truth,
+        data=truth,  # type: ignore[arg-type]
         seconds=seconds,
         steps=steps,
         seed=seed,

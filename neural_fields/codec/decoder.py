@@ -12,6 +12,7 @@ from neural_fields.codec.group import decode_group
 from neural_fields.codec.stream import StreamFile, StreamHeader
 from neural_fields.errors import InputError
 from neural_fields.fields import VideoField
+from neural_fields.fields.video import Moment
 from neural_fields.rendering.image import Crop
 from neural_fields.rendering.video import render_frame
 
@@ -83,10 +84,19 @@ class CodedVideo:
         Raises:
             InputError: there is no such frame, or its group is damaged.
         """
+        field, time = self._place(index)
+        return as_bytes(render_frame(field, time, crop=crop))
+
+    def moment(self, index: int) -> Moment:
+        """A frame as a function of position; raises as `frame`."""
+        field, time = self._place(index)
+        return field.at(time)
+
+    def _place(self, index: int) -> tuple[VideoField, float]:
+        """The field that shows a frame, and at which time."""
         group = self.header.group_of(index)
         field = self.field(group)
-        time = field.time_of(index - self.header.groups[group].first)
-        return as_bytes(render_frame(field, time, crop=crop))
+        return field, field.time_of(index - self.header.groups[group].first)
 
     def frames(self) -> Iterator[Tensor]:
         """All frames in order, decoded as they are asked for."""

@@ -162,7 +162,7 @@ class _Prepared:
 
 def _prepared(values: Numbers, hint: Numbers | None, way: int) -> _Prepared:
     residual = differences(values, way)
-    grid = Grid(residual.shape, hint if way == 0 else None, apart=way > 0)  # type: ignore[arg-type]
+    grid = Grid(residual.shape, hint if way == 0 else None, apart=way > 0)
     grid.values[:] = residual  # contexts look at what a decoder knows by then, and masks see to it
     parts = []
     counts = np.zeros((N_TABLES, min(MOST, int(np.abs(residual).max(initial=0)) + 1)), np.int64)

@@ -23,11 +23,14 @@ from neural_fields.training.loop import Moment, Report, run_loop
 from neural_fields.training.motion import estimate_motion
 from neural_fields.training.presets import motion_cells, video_setup, with_choices
 from neural_fields.training.run import changed_options
+from neural_fields.training.values import ValueStep
 
 _PULL = 0.02  # of the price, per step
 _FEW = 60  # steps of a group whose turn comes after Ctrl-C, so that the file is whole
 _USUAL: dict[str, Any] = {"batch_pixels": 1 << 17, "grid_rate": 0.1, "matrix_rate": 5e-3}
 _WAIT_S = 0.2
+_BITS_OF_PARAMETER = 5.5  # of the network, as coded
+_BITS_OF_TABLES = 9600
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,15 @@ class _Governor:
     def __init__(self, trainer: CodecTrainer, goal: Goal) -> None:
         self._trainer, self._goal = trainer, goal
         self._error, self._rate = 0.0, 0.0  # running means
-        params = trainer.field.trunk.mlp.spec.n_params  # type: ignore[union-attr, operator]
+        n_params = trainer.network.n_params
         n_frames, height, width = trainer.data.frames.shape[:3]
-        self._fixed = (5.5 * params + 8 * 1200) / (n_frames * height * width)
+        self._fixed = (_BITS_OF_PARAMETER * n_params + _BITS_OF_TABLES) / (
+            n_frames * height * width
+        )
 
     def on_step(self, moment: Moment, report: Report) -> None:
-        mse, rate = report.mse, self._trainer.bits_per_pixel + self._fixed  # type: ignore[attr-defined]
+        assert isinstance(report, ValueStep)
+        mse, rate = report.mse, self._trainer.bits_per_pixel + self._fixed
         share = 0.02 if moment.step > 50 else 0.2
         self._error += share * (mse - self._error)
         self._rate += share * (rate - self._rate)

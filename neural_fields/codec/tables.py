@@ -45,7 +45,8 @@ def fitted_table(counts: Numbers) -> bytes:
     counts = counts[: used[-1] + 1]
     with np.errstate(divide="ignore"):
         octaves = np.log2(counts.max() / counts.astype(np.float64))
-    return np.minimum(np.rint(octaves * _STEPS), _RARE).astype(np.uint8).tobytes()
+    levels: NDArray[np.uint8] = np.minimum(np.rint(octaves * _STEPS), _RARE).astype(np.uint8)
+    return levels.tobytes()
 
 
 def model_of(table: bytes) -> Any:

@@ -16,6 +16,7 @@ from neural_fields.codec.rate import RateModel
 from neural_fields.data.video import Video
 from neural_fields.fields import VideoConfig
 from neural_fields.fields.video import Moment
+from neural_fields.ops import MlpSpec
 from neural_fields.training.state import stream_seed
 from neural_fields.training.video import VideoOptions, VideoTrainer
 
@@ -113,6 +114,11 @@ class CodecTrainer(VideoTrainer):
         finally:
             for (tensor, _), value in zip(pairs, raw, strict=True):
                 tensor.copy_(value)
+
+    @property
+    def network(self) -> MlpSpec:
+        """The field's."""
+        return self._trunk.mlp.spec
 
     def rate_model(self, number: int) -> RateModel:
         """That of a level."""

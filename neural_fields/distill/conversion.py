@@ -31,8 +31,10 @@ from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import (
     DynamicField,
     FieldFile,
+    ImageField,
     RadianceField,
     SdfField,
+    VideoField,
     read_field_file,
 )
 from neural_fields.fields.file import finite, write_field_file
@@ -65,7 +67,7 @@ def default_budget(kind: str, preset: str) -> tuple[int | None, float | None]:
         >>> default_budget("radiance", "default"), default_budget("radiance", "paper")
         ((None, 30.0), (30000, None))
     """
-    if kind == DynamicField.kind:
+    if kind in (DynamicField.kind, VideoField.kind):
         raise InputError(_MOVES)
     if kind == "radiance" and preset == "paper":
         return PAPER_STEPS, None
@@ -207,7 +209,7 @@ def _check_ends(
         written = {path.resolve(), checkpoint_path(path).resolve()}
         if Path(teacher).resolve() in written:
             raise InputError(f"-o {path}: would overwrite the teacher; choose another name.")
-    if isinstance(field, DynamicField):
+    if isinstance(field, DynamicField | VideoField):
         raise InputError(_MOVES)
     if isinstance(field, RadianceField) and not bool(field.occupancy.any()):
         raise InputError("the teacher: has no occupied cells, so there is nothing to convert.")
@@ -259,6 +261,7 @@ def _trainer(
         shape_options = changed_options(shape_options, changes)
         trainer = SdfTrainer(shape, FieldShape(field), shape_options, seed)
         return trainer, lambda: of_shape(trainer.averaged_field()), None
+    assert isinstance(field, ImageField)
     picture, picture_options = image_student(field.config, chosen, **names)
     picture_options = changed_options(picture_options, changes)
     trainer = ImageTrainer(picture, field, picture_options, seed)

@@ -93,6 +93,7 @@ def _scores(field: Field, data: Dataset | Picture | Mesh) -> dict[str, float]:
         return {key: scores[key] for key in ("iou", "chamfer", "normal_error_deg", "f_score")}
     else:
         assert isinstance(data, Picture)
+        assert isinstance(field, ImageField)
         scores = evaluate_image(field, data)
     return {key: scores[key] for key in ("psnr", "ssim")}
 

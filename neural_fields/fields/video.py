@@ -221,8 +221,7 @@ class Moment:
             spec, grids, params = self._frame
             motion = None if self._motion is None else self._motion / self._covered
             place = torch.cat([self._size / self._covered, self._margin / self._covered]).tolist()
-            values = frame(inside / self._size, grids, params, spec, motion, tuple(place))
-            return values + MIDDLE
+            return frame(inside / self._size, grids, params, spec, motion, tuple(place)) + MIDDLE
         if self._motion is not None:
             inside = inside + self._displacement(inside)
         times = inside.new_full((len(inside), 1), self._time)
