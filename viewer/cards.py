@@ -13,6 +13,8 @@ _KINDS = {
     "radiance": "radiance field",
     "sdf": "signed distance field",
     "image": "image field",
+    "video": "video field",
+    "nfv": "compressed video",
     "scene": "procedural scene",
 }
 

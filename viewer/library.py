@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from neural_fields.api import load_what
+from neural_fields.codec.decoder import CodedVideo
 from neural_fields.data.dataset import Dataset
 from neural_fields.data.kind import data_kind
 from neural_fields.data.picture import Picture
@@ -22,12 +23,13 @@ from neural_fields.fields import FieldFile, RadianceField, SdfField, read_field_
 from neural_fields.fields.load import Field, build_field
 from neural_fields.scenes import catalog
 from neural_fields.viewer.procedural import ShownScene, thumbnail
-from neural_fields.viewer.shown import Shown, shown
+from neural_fields.viewer.shown import Shown, ShownVideo, shown
 
 _MOST_ENTRIES = 1000
 _MOST_FOLDERS = 4000
 _KEPT_BYTES = 1 << 30  # of opened files
 SCENE = ShownScene.kind
+CODED = ".nfv"
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,12 @@ class Library:
                 continue
             if not path.exists():
                 raise InputError(
-                    f"{path}: needs a .nf file, a folder, or one of the scenes "
+                    f"{path}: needs a .nf or .nfv file, a folder, or one of the scenes "
                     f"{', '.join(catalog.names())}; there is none."
                 )
-            if path.is_file():
+            if path.is_file() and path.suffix == CODED:
+                CodedVideo(path).close()
+            elif path.is_file():
                 read_field_file(path, only=())
             self._paths.append(path.resolve())
         self._listing, self._opening = threading.Lock(), threading.Lock()
@@ -138,6 +142,8 @@ class Library:
             return opened
 
     def _open_file(self, entry: Entry) -> Opened:
+        if entry.path.suffix == CODED:
+            return Opened(entry, FieldFile("video", {}, {}), ShownVideo(CodedVideo(entry.path)))
         content = read_field_file(entry.path)
         field = build_field(content, entry.path)
         slim = FieldFile(**{**vars(content), "tensors": {}})
@@ -173,7 +179,7 @@ class Library:
                     break
                 for name in sorted(files):
                     path = Path(folder, name)
-                    if name.startswith(".") or path.suffix != ".nf" or _is_spare(path, files):
+                    if name.startswith(".") or _is_other(path, files):
                         continue
                     if not path.resolve().is_relative_to(root):
                         continue
@@ -196,6 +202,10 @@ def _scene_entry(name: str) -> Entry:
     return Entry(name, Path(name), (0, 0), SCENE, thumbnail=thumbnail(name))
 
 
+def _is_other(path: Path, files: Sequence[str]) -> bool:
+    return path.suffix not in (".nf", CODED) or _is_spare(path, files)
+
+
 def _is_spare(path: Path, files: Sequence[str]) -> bool:
     """Whether this is the checkpoint of a run whose field lies beside it."""
     stem, dot, rest = path.name.partition(".ckpt.nf")
@@ -203,6 +213,8 @@ def _is_spare(path: Path, files: Sequence[str]) -> bool:
 
 
 def _described(entry: Entry) -> Entry:
+    if entry.path.suffix == CODED:
+        return _described_video(entry)
     try:
         content = read_field_file(entry.path, only=("thumbnail",))
     except InputError as error:
@@ -218,6 +230,14 @@ def _described(entry: Entry) -> Entry:
             "thumbnail": _thumbnail(content),
         }
     )
+
+
+def _described_video(entry: Entry) -> Entry:
+    try:
+        with CodedVideo(entry.path):
+            return Entry(**{**vars(entry), "kind": "nfv"})
+    except InputError as error:
+        return Entry(**{**vars(entry), "problem": str(error)})
 
 
 def _psnr(metrics: dict[str, Any]) -> tuple[float, str] | None:

@@ -236,7 +236,7 @@ class Window:
     def _unlike(self, right: Opened) -> str | None:
         """Why a field cannot be shown beside the first one, or None."""
         ours, theirs = "" if self._left is None else self._left.shown.kind, right.shown.kind
-        if ours != theirs and "image" in (ours, theirs):
+        if ours != theirs and {ours, theirs} & {"image", "video"}:
             return f"is of kind {theirs}, and what is shown of kind {ours}"
         if self._look.mode not in right.shown.modes:
             return f"has no mode {self._look.mode}; choose another one first"

@@ -20,14 +20,14 @@ def view(
 ) -> None:
     """Look at fields in a browser: turn, zoom, compare, crop; also while they are fitted.
 
-    Give .nf files, and folders, whose fields are listed with all that lies below them; nothing
-    means this folder. The names of `nf scenes list` show the scenes themselves. A file that
-    changes, such as that of a run in training, is shown anew.
+    Give .nf files, .nfv videos, and folders, whose fields are listed with all that lies below
+    them; nothing means this folder. The names of `nf scenes list` show the scenes themselves. A
+    file that changes, such as that of a run in training, is shown anew.
 
     From another machine: `ssh -L 7007:localhost:7007 HOST`, then open http://localhost:7007.
 
     Args:
-        paths: .nf files, folders, and names of scenes.
+        paths: .nf and .nfv files, folders, and names of scenes.
         port: to listen at; the next free one where it is taken, 0 for any.
         host: address to listen at; 0.0.0.0 lets other machines in, without a password.
         data: what the fields were fitted to, a data set or a picture: adds errors and photographs.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
+import weakref
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -140,13 +141,14 @@ class StreamFile:
             self._file.close()
             raise
         self._begin = self._file.tell()
+        self._close = weakref.finalize(self, self._file.close)  # also where nobody does
         self.n_bytes = self.path.stat().st_size
 
     def __enter__(self) -> StreamFile:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._file.close()
+        self._close()
 
     def group(self, number: int) -> bytes:
         """A group's bytes; raises InputError where they are damaged or missing."""

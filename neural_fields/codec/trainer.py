@@ -163,14 +163,9 @@ class _Looks:
         moments = trainer._trunk.level(number)
         if len(moments) == 1:
             return quantiser.features(numbers), trainer.rate_model(number)(numbers)
-        earlier = quantiser.numbers(moments[first - 1].detach()) if first > 0 else seen[0] * 0
-        earlier = torch.cat([earlier.detach()[None], quantiser.numbers(seen[:-1])])
-        import os
-
-        if os.environ.get("DELTA") and len(moments) <= int(os.environ["DELTA"]):
-            bits = trainer.rate_model(number)(numbers - earlier, torch.zeros_like(numbers[0]))
-        else:
-            bits = trainer.rate_model(number)(numbers, earlier[0].detach())
+        before = moments[first - 1] if first > 0 else torch.zeros_like(moments[0])
+        earlier = quantiser.numbers(before.detach())
+        bits = trainer.rate_model(number)(numbers, earlier)
         return quantiser.features(numbers), bits * (len(moments) / len(seen))
 
 

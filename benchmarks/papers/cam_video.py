@@ -1,0 +1,322 @@
+"""Video compression: fields with coordinate-aware modulation beside x264, x265 and SVT-AV1.
+
+python -m neural_fields.benchmarks.papers.cam_video --data DIR -o video.json
+python -m neural_fields.benchmarks.papers.cam_video --data DIR -o video.json --parts modulation
+
+DIR holds video/bunny (132 frames, 1280x720), which is averaged to 640x360. Rows that the JSON file
+has are not computed again. Rates are bytes on disk, containers included and sound left out; PSNR
+and MS-SSIM are of 8-bit RGB, means over frames, of what a decoder shows. The others encode the same
+frames as 4:2:0 through the same FFmpeg (PyAV's), x264 and x265 at `medium`, SVT-AV1 at preset 6.
+Ours is asked for the rates that x264 has. BD-rate is of four points each, by a cubic of log rate in
+PSNR over the PSNR that both have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from neural_fields.benchmarks.papers.rows import Rows, markdown
+from neural_fields.codec.decoder import CodedVideo
+from neural_fields.codec.encoder import compress
+from neural_fields.data.video import Video, load_video
+from neural_fields.errors import library
+from neural_fields.fields import VideoField
+from neural_fields.fields.video import modulated_params
+from neural_fields.training.evaluate_video import score_frames
+
+CLIP, DOWNSCALE, SECONDS = "video/bunny/bigbuckbunny_1280x720.mp4", 2, 300.0
+PARTS = ("codecs", "ours", "modulation", "decode")
+CRF = (26, 32, 38, 44)
+PEERS: dict[str, tuple[str, dict[str, str], tuple[int, ...]]] = {
+    "x264 medium": ("libx264", {"preset": "medium"}, CRF),
+    "x265 medium": ("libx265", {"preset": "medium", "x265-params": "log-level=none"}, CRF),
+    "SVT-AV1 6": ("libsvtav1", {"preset": "6", "svtav1-params": "progress=0"}, (35, 45, 54, 62)),
+}
+SEEDS, MODULATION_STEPS, PRICES = (0, 1, 2), 1200, (0.02, 0.1)
+
+
+def peer_row(video: Video, codec: str, options: dict[str, str], crf: int) -> dict[str, Any]:
+    """One encode and decode by FFmpeg."""
+    av = library("av", "video")
+    n, height, width = video.frames.shape[:3]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.mp4")
+        began = time.perf_counter()
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream(codec, rate=video.fps)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.options = {**options, "crf": str(crf)}
+            for frame in video.frames:
+                picture = av.VideoFrame.from_ndarray(frame.numpy(), format="rgb24")
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode())
+        encoded = time.perf_counter() - began
+        began = time.perf_counter()
+        back = load_video(path).frames
+        decoded = time.perf_counter() - began
+        scores = score_frames((frame.float() / 255 for frame in back), video)
+        return _row(path.stat().st_size, n * height * width, scores, encoded, n / decoded)
+
+
+def _row(
+    n_bytes: int, n_pixels: int, scores: dict[str, Any], encode_s: float, decode_fps: float
+) -> dict[str, Any]:
+    return {
+        "bytes": n_bytes,
+        "bpp": n_bytes * 8 / n_pixels,
+        "psnr": scores["psnr"],
+        "ms_ssim": scores["ms_ssim"],
+        "encode_s": encode_s,
+        "decode_fps": decode_fps,
+    }
+
+
+def our_row(video: Video, seconds: float | None, **options: Any) -> dict[str, Any]:
+    """One run of `nf compress`, and what its decoder does per second."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.nfv")
+        began = time.perf_counter()
+        result = compress(video, path, seconds=seconds, **options)
+        encoded = time.perf_counter() - began
+        with CodedVideo(path) as coded:
+            began = time.perf_counter()
+            n = sum(1 for _ in coded.frames())
+            decoded = time.perf_counter() - began
+        n_pixels = video.frames[..., 0].numel()
+        return _row(result["bytes"], n_pixels, result, encoded, n / decoded)
+
+
+def bd_rate(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> float:
+    """Percent of bits that `ours` takes more than `theirs` at equal PSNR (Bjontegaard 2001).
+
+    NaN where the two have less than 0.5 dB in common.
+    """
+    curves = [
+        sorted((row["psnr"], math.log(row["bpp"])) for row in rows) for rows in (ours, theirs)
+    ]
+    low = max(curve[0][0] for curve in curves)
+    high = min(curve[-1][0] for curve in curves)
+    if high - low < 0.5:
+        return math.nan
+    means = []
+    for curve in curves:
+        x, y = np.array(curve).T
+        whole = np.polyint(np.polyfit(x - low, y, min(3, len(x) - 1)))
+        means.append(float(np.polyval(whole, high - low) - np.polyval(whole, 0)) / (high - low))
+    return 100 * (math.exp(means[0] - means[1]) - 1)
+
+
+# ---- decoding, beside plain PyTorch --------------------------------------------------------------
+
+
+class PlainFrames:
+    """A field's frames by PyTorch alone: slices of the grids, `grid_sample`, linear layers."""
+
+    def __init__(self, field: VideoField) -> None:
+        trunk: Any = field.trunk
+        self._field, self._trunk, config = field, trunk, field.config
+        size = torch.tensor([config.width, config.height])
+        y, x = torch.meshgrid(
+            (torch.arange(config.height) + 0.5) / config.height,
+            (torch.arange(config.width) + 0.5) / config.width,
+            indexing="ij",
+        )
+        self._base = torch.stack([x, y], -1)[None]
+        covered = torch.tensor(config.covered)
+        self._scale, self._offset = size / covered, torch.tensor(config.margin) / covered
+        self._covered = covered
+
+    @torch.no_grad()
+    def frame(self, time: float) -> Tensor:
+        """[height, width, 3]."""
+        place = self._base * self._scale + self._offset
+        if self._field.motion is not None:
+            motion = _between(self._field.motion, time).permute(2, 0, 1)[None] / (
+                self._covered.view(1, 2, 1, 1)
+            )
+            moved = functional.grid_sample(
+                motion, self._base * 2 - 1, padding_mode="border", align_corners=True
+            )
+            place = place + moved.permute(0, 2, 3, 1)
+        features = [
+            functional.grid_sample(
+                _between(self._trunk.level(k), time).permute(2, 0, 1)[None],
+                place * 2 - 1,
+                padding_mode="border",
+                align_corners=True,
+            )
+            for k in range(len(self._trunk.sides))
+        ]
+        rows = torch.cat(features, 1)[0].flatten(1).T
+        return (self._network(rows, time) + 0.5).view(*self._base.shape[1:3], 3)
+
+    def _network(self, rows: Tensor, time: float) -> Tensor:
+        network, params = self._trunk.mlp.spec, self._trunk.mlp.params
+        if self._field.modulation is not None:
+            scale, shift = self._field.modulation(torch.tensor([[time]]))
+            params = modulated_params(params, network, scale[0], shift[0])
+        at = 0
+        for n_in, n_out in itertools.pairwise(network.widths):
+            matrix = params[at : at + n_in * n_out].view(n_out, n_in)
+            bias = params[at + n_in * n_out : at + (n_in + 1) * n_out]
+            rows = functional.linear(rows, matrix, bias)
+            at += (n_in + 1) * n_out
+            if at < len(params):
+                rows = rows.relu_()
+        return rows
+
+
+def _between(moments: Tensor, time: float) -> Tensor:
+    at = time * (len(moments) - 1)
+    lower = min(int(at), max(0, len(moments) - 2))
+    return moments[lower] if at == lower else torch.lerp(*moments[lower : lower + 2], at - lower)
+
+
+def decode_row(video: Video) -> dict[str, Any]:
+    """Frames per second of a field, ours and plain PyTorch's, side by side; and their difference."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "a.nfv")
+        compress(video, path, steps=60)
+        with CodedVideo(path) as coded:
+            field = coded.field(0)
+    plain = PlainFrames(field)
+    positions = torch.cartesian_prod(
+        torch.arange(field.config.height) + 0.5, torch.arange(field.config.width) + 0.5
+    ).flip(1)
+    times = [field.time_of(k) for k in range(0, field.config.n_frames, 4)]
+
+    @torch.no_grad()
+    def ours(time: float) -> Tensor:
+        return field.at(time).value(positions)
+
+    worst = max(float((ours(t).view(-1) - plain.frame(t).view(-1)).abs().max()) for t in times[:3])
+    rates = {}
+    calls: dict[str, Callable[[float], Tensor]] = {"ours": ours, "torch": plain.frame}
+    for name, call in calls.items():
+        best = math.inf
+        for _ in range(3):
+            began = time.perf_counter()
+            for moment in times:
+                call(moment)
+            best = min(best, time.perf_counter() - began)
+        rates[name] = len(times) / best
+    return {**rates, "ratio": rates["ours"] / rates["torch"], "difference": worst}
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def codecs(rows: Rows, video: Video, seconds: float, *, ours: bool) -> str:
+    """Every codec at its four rates, and BD-rates of ours against each."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, (codec, options, rates) in PEERS.items():
+        make = partial(peer_row, video, codec, options)
+        found[name] = [rows.get(f"codecs.{name}.{crf}", partial(make, crf)) for crf in rates]
+    if ours:
+        rates = [row["bpp"] for row in found["x264 medium"]]
+        found["ours"] = [
+            rows.get(f"codecs.ours.{k}", partial(our_row, video, seconds, bpp=bpp))
+            for k, bpp in enumerate(rates)
+        ]
+    lines = [[name, *cells(row)] for name, each in found.items() for row in each]
+    header = ["codec", "bits per pixel", "PSNR", "MS-SSIM", "encode s", "decode frames/s"]
+    table = markdown(header, lines)
+    if not ours:
+        return table
+    gaps = [[name, *gap(found["ours"], found[name])] for name in PEERS]
+    header = ["against", "BD-rate", "dB at the lowest rate of ours", "at the highest"]
+    return f"{table}\n\n{markdown(header, gaps)}"
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """A row for people."""
+    return [
+        f"{row['bpp']:.4f}",
+        f"{row['psnr']:.2f}",
+        f"{row['ms_ssim']:.4f}",
+        f"{row['encode_s']:.1f}",
+        f"{row['decode_fps']:.0f}",
+    ]
+
+
+def gap(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[str]:
+    """BD-rate, and by how many dB ours is above theirs at the ends of its rates."""
+    x = np.log([row["bpp"] for row in theirs])
+    y = np.array([row["psnr"] for row in theirs])
+    order = np.argsort(x)
+    said = [f"{bd_rate(ours, theirs):+.0f} %"]
+    by_rate = sorted(ours, key=lambda row: float(row["bpp"]))
+    for row in (by_rate[0], by_rate[-1]):
+        at = math.log(row["bpp"])
+        inside = x.min() <= at <= x.max()
+        difference = row["psnr"] - float(np.interp(at, x[order], y[order]))
+        said.append(f"{difference:+.2f}" if inside else "outside")
+    return said
+
+
+def modulation(rows: Rows, video: Video, seeds: list[int]) -> str:
+    """The same steps with and without modulation, at two prices."""
+    lines = []
+    for price, seed in itertools.product(PRICES, seeds):
+        pair = {}
+        for modulate in ("time", "none"):
+            make = partial(
+                our_row,
+                video,
+                None,
+                steps=MODULATION_STEPS,
+                seed=seed,
+                modulate=modulate,
+                options={"price": price},
+            )
+            pair[modulate] = rows.get(f"modulation.{modulate}.{price}.{seed}", make)
+        for modulate, row in pair.items():
+            lines.append(
+                [f"{price}", f"{seed}", modulate, f"{row['bpp']:.5f}", f"{row['psnr']:.3f}"]
+            )
+    return markdown(["price", "seed", "modulation", "bits per pixel", "PSNR"], lines)
+
+
+def decoding(rows: Rows, video: Video) -> str:
+    """Frames per second."""
+    row = rows.get("decode", partial(decode_row, video))
+    return (
+        f"decoding: {row['ours']:.0f} frames/s, plain PyTorch {row['torch']:.1f}: "
+        f"{row['ratio']:.1f} times; largest difference {row['difference']:.1e}"
+    )
+
+
+def main() -> None:
+    """Make the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the shared data")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="JSON file of the rows")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=[*PARTS])
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of a fit ({SECONDS:g})")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[*SEEDS], help="of modulation")
+    options = parser.parse_args()
+    rows = Rows(options.output)
+    video = load_video(options.data / CLIP, DOWNSCALE)
+    if "codecs" in options.parts or "ours" in options.parts:
+        print(codecs(rows, video, options.seconds, ours="ours" in options.parts))
+    if "modulation" in options.parts:
+        print(modulation(rows, video, options.seeds))
+    if "decode" in options.parts:
+        print(decoding(rows, video))
+
+
+if __name__ == "__main__":
+    main()
