@@ -186,7 +186,7 @@ def _between(moments: Tensor, time: float) -> Tensor:
 
 
 def decode_row(video: Video) -> dict[str, Any]:
-    """Frames per second of a field, ours and plain PyTorch's, side by side; and their difference."""
+    """Frames per second of a field, ours and plain PyTorch's, and how far they differ."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "a.nfv")
         compress(video, path, steps=60)

@@ -14,25 +14,29 @@ constexpr std::int64_t kChunk = 16 * kMlpTile;  // points of a task
 constexpr std::int64_t kSlots = 32;             // sums of weight gradients
 
 // Where the points of a tile lie in a level: the number of the lower left corner's first channel, and the
-// weights of the upper corners.
+// weights of the upper corners. Computed for whole registers, beyond the last row as well.
 struct TileCells {
-  std::int32_t first[kMlpTile];
+  std::uint32_t first[kMlpTile];
   float x[kMlpTile], y[kMlpTile];
 
-  void set(const FrameLevel& level, const float* NF_RESTRICT px, const float* NF_RESTRICT py, int rows) {
-    const float last_x = static_cast<float>(level.width - 1), last_y = static_cast<float>(level.height - 1);
-    const int most_x = level.width - 2, most_y = level.height - 2, row = level.width * level.n_channels;
-    for (int r = 0; r < rows; ++r) {
-      // In this order NaN is 0.
-      const float at_x = (px[r] > 0 ? (px[r] < 1 ? px[r] : 1.0f) : 0.0f) * last_x;
-      const float at_y = (py[r] > 0 ? (py[r] < 1 ? py[r] : 1.0f) : 0.0f) * last_y;
-      int cell_x = static_cast<int>(at_x), cell_y = static_cast<int>(at_y);
-      cell_x = cell_x < most_x ? cell_x : most_x;
-      cell_y = cell_y < most_y ? cell_y : most_y;
-      x[r] = at_x - static_cast<float>(cell_x);
-      y[r] = at_y - static_cast<float>(cell_y);
-      first[r] = cell_y * row + cell_x * level.n_channels;
+  void set(const FrameLevel& level, const float* px, const float* py, int rows) {
+    using L = FloatLanes;
+    const std::uint32_t channels = static_cast<std::uint32_t>(level.n_channels), row = static_cast<std::uint32_t>(level.width) * channels;
+    for (int r = 0; r < rows; r += LaneTraits<L>::width) {
+      const UintOf<L> cell_x = locate<L>(px + r, level.width, x + r), cell_y = locate<L>(py + r, level.height, y + r);
+      lane_store(first + r, cell_y * row + cell_x * channels);
     }
+  }
+
+ private:
+  // The cell of positions along an axis, and where in it; NaN is 0.
+  template <class L>
+  static UintOf<L> locate(const float* positions, int n_vertices, float* weight) {
+    const L p = lane_load<L>(positions), zero = broadcast<L>(0), one = broadcast<L>(1);
+    const L at = select(p > zero, select(p < one, p, one), zero) * static_cast<float>(n_vertices - 1);
+    const L cell = lane_min(to_lane<L>(to_int(at)), broadcast<L>(static_cast<float>(n_vertices - 2)));
+    lane_store(weight, at - cell);
+    return as_uint(to_int(cell));
   }
 };
 
@@ -101,7 +105,7 @@ void scatter(const TileCells& cells, std::int64_t below, int rows, const float* 
 
 // Positions of a tile, x and y apart: as they are and where the grids are looked up.
 struct TilePoints {
-  float px[kMlpTile], py[kMlpTile], qx[kMlpTile], qy[kMlpTile];
+  float px[kMlpTile] = {}, py[kMlpTile] = {}, qx[kMlpTile] = {}, qy[kMlpTile] = {};
 
   void set(const FrameArgs& args, std::int64_t first, int rows) {
     const float* positions = args.positions + first * 2;
@@ -150,9 +154,9 @@ class FrameTile {
         network_.output_gradient()[r * row + c] = args_.grad_output[(first + r) * n_values + c];
     float* of_encoding = grad_encoded + first * width;
     network_.backward(encoded_.data(), rows, gradient, of_encoding, width);
-    float *to_x = places + 2 * first, *to_y = to_x + rows;  // x and y of a tile apart
-    std::memcpy(to_x, points_.qx, sizeof(float) * static_cast<std::size_t>(rows));
-    std::memcpy(to_y, points_.qy, sizeof(float) * static_cast<std::size_t>(rows));
+    float *to_x = places + 2 * first, *to_y = to_x + kMlpTile;  // x and y of a tile apart
+    std::memcpy(to_x, points_.qx, sizeof points_.qx);
+    std::memcpy(to_y, points_.qy, sizeof points_.qy);
     if (args_.shape.motion.width > 0) pull_places(first, rows, of_encoding, width, grad_places);
   }
 
@@ -206,7 +210,7 @@ void scatter_level(const FrameArgs& args, const FrameLevel& level, const float* 
   TileCells cells;
   with_channels(level.n_channels, [&](auto channels) {
     for_tiles(0, args.n, [&](std::int64_t first, int rows) {
-      cells.set(level, places + 2 * first, places + 2 * first + rows, rows);
+      cells.set(level, places + 2 * first, places + 2 * first + kMlpTile, rows);
       scatter<channels.value>(cells, std::int64_t(level.width) * channels.value, rows, gradient + first * gradient_row,
                               gradient_row, grid);
     });
@@ -240,11 +244,11 @@ void frame_backward(const FrameArgs& args) {
   const PackedMlp<float> mlp(network, args.params);
   const std::int64_t row = padded<float>(network.widths[0]), size = MlpGradient<float>::size(network);
   const bool moves = args.shape.motion.width > 0;
-  Buffer<float> grad_encoded(static_cast<std::size_t>(args.n * row) + 1), places(static_cast<std::size_t>(args.n * 2) + 1);
+  const std::int64_t n_tiles = (args.n + kMlpTile - 1) / kMlpTile;
+  Buffer<float> grad_encoded(static_cast<std::size_t>(args.n * row) + 1), places(static_cast<std::size_t>(n_tiles * 2 * kMlpTile) + 1);
   Buffer<float> grad_places(moves ? static_cast<std::size_t>(args.n * 2) + 1 : 1);
   Buffer<float> sums(static_cast<std::size_t>(size * kSlots));
   std::memset(sums.data(), 0, sizeof(float) * static_cast<std::size_t>(size * kSlots));
-  const std::int64_t n_tiles = (args.n + kMlpTile - 1) / kMlpTile;
   parallel_for(kSlots, [&](std::int64_t slot) {
     const std::int64_t begin = n_tiles * slot / kSlots * kMlpTile, last = n_tiles * (slot + 1) / kSlots * kMlpTile;
     FrameTile tile(args, mlp);

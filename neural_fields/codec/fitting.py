@@ -25,7 +25,9 @@ from neural_fields.training.presets import motion_cells, video_setup, with_choic
 from neural_fields.training.run import changed_options
 from neural_fields.training.values import ValueStep
 
-_PULL = 0.02  # of the price, per step
+_PULL = 10.0  # of the price's logarithm over a run, per unit of how far the goal is away
+_GOVERNED = (0.1, 0.95)  # part of the run in which the price moves
+_TYPICAL_BPP = 0.0035  # at a price of 1; it falls with the price's root
 _FEW = 60  # steps of a group whose turn comes after Ctrl-C, so that the file is whole
 _USUAL: dict[str, Any] = {"batch_pixels": 1 << 17, "grid_rate": 0.1, "matrix_rate": 5e-3}
 _WAIT_S = 0.2
@@ -87,7 +89,9 @@ class _Governor:
 
     def __init__(self, trainer: CodecTrainer, goal: Goal) -> None:
         self._trainer, self._goal = trainer, goal
-        self._error, self._rate = 0.0, 0.0  # running means
+        self._error, self._rate, self._progress = 0.0, 0.0, 0.0  # the first two running means
+        if goal.bpp is not None:
+            trainer.price = (_TYPICAL_BPP / goal.bpp) ** 2
         n_params = trainer.network.n_params
         n_frames, height, width = trainer.data.frames.shape[:3]
         self._fixed = (_BITS_OF_PARAMETER * n_params + _BITS_OF_TABLES) / (
@@ -100,8 +104,9 @@ class _Governor:
         share = 0.02 if moment.step > 50 else 0.2
         self._error += share * (mse - self._error)
         self._rate += share * (rate - self._rate)
-        if 0.05 < moment.progress < 0.95:
-            self._trainer.price *= math.exp(_PULL * self._too_dear())
+        passed, self._progress = moment.progress - self._progress, moment.progress
+        if _GOVERNED[0] < moment.progress < _GOVERNED[1]:
+            self._trainer.price *= math.exp(_PULL * passed * self._too_dear())
 
     def _too_dear(self) -> float:
         """How far the rate is above the goal, or the quality, at most 1."""

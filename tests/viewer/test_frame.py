@@ -5,9 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from made_videos import write_video
 from viewed import SAMPLING, SMALL, cameras, scene
 
 import neural_fields as nf
+from neural_fields.codec.decoder import CodedVideo, as_bytes
+from neural_fields.codec.encoder import compress
 from neural_fields.fields import (
     DynamicConfig,
     DynamicField,
@@ -22,7 +25,8 @@ from neural_fields.fields import (
 from neural_fields.rendering.image import render_image
 from neural_fields.rendering.seen import MODES, to_bytes
 from neural_fields.viewer.frame import State, render_frame
-from neural_fields.viewer.shown import Look, camera_of, shown
+from neural_fields.viewer.library import Library
+from neural_fields.viewer.shown import Look, Rays, camera_of, shown
 
 NEVER = bool  # bool() is False
 
@@ -147,3 +151,25 @@ def test_a_picture_far_beyond_its_pixels_and_from_far_away():
     assert (tiny[0, 0] == tiny[40, 40]).all()  # nothing there
     behind = replace(sheet.start, position=(0.0, 0.0, 1.0), look_at=(0.0, 0.0, 2.0))
     assert render_frame(camera_of(behind, 9, 9), State(sheet), NEVER).float().std() == 0
+
+
+def test_a_video_is_seen_at_its_time(tmp_path):
+    clip = write_video(tmp_path / "clip.mkv", n=6, codec="ffv1", pix_fmt="bgr0")
+    compress(clip, tmp_path / "a.nfv", steps=30, options={"batch_pixels": 4096})
+    library = Library([tmp_path])
+    (entry,) = library.entries()
+    assert (entry.name, entry.kind) == ("a.nfv", "nfv")
+    sheet = library.open("a.nfv").shown
+    assert sheet.moves
+    positions = torch.cartesian_prod(torch.arange(64) + 0.5, torch.arange(96) + 0.5).flip(1)
+    at = (positions - torch.tensor([48.0, 32.0])) * torch.tensor([1.0, -1.0]) / 48
+    down = torch.tensor([0.0, 0.0, -1.0]).expand(len(at), 3)
+    rays = Rays(torch.cat([at, torch.full((len(at), 1), 2.0)], 1), down, torch.zeros(len(at)))
+    with CodedVideo(tmp_path / "a.nfv") as video:
+        for index in (0, 4):
+            picture = as_bytes(sheet.pixels(rays, Look(time=index / 5))).view(64, 96, 3)
+            difference = picture.int() - video.frame(index).int()
+            assert int(difference.abs().max()) <= 1
+    (tmp_path / "b.nfv").write_bytes(b"nothing")
+    broken = {each.name: each for each in library.entries()}["b.nfv"]
+    assert "needs a .nfv file" in broken.problem
