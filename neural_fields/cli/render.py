@@ -71,7 +71,7 @@ def render(
     if isinstance(built, VideoField):
         views = {"--orbit": orbit, "--cameras": cameras, "--data": data}
         _refuse({**views, "--mode": None if mode == "rgb" else mode}, "a video field")
-        rate = fps or content.scene.get("fps") or 30.0
+        rate = content.scene.get("fps", 30.0) if fps is None else fps
         render_video(built, output, parse_size(size), crop, time, checked_fps(rate), json)
         return
     _refuse({"--crop": crop}, f"a field of kind {built.kind}")

@@ -14,25 +14,26 @@ from typing import Any
 import torch.multiprocessing as torch_multiprocessing
 
 from neural_fields import _core
-from neural_fields.codec.group import Rules, encode_group, numbers_of
+from neural_fields.codec.group import Rules, encode_group, field_of, numbers_of
 from neural_fields.codec.trainer import CodecOptions, CodecTrainer
 from neural_fields.data.video import Video
 from neural_fields.errors import InputError
+from neural_fields.fields import VideoField
+from neural_fields.rendering.video import render_frame
 from neural_fields.training.budget import Budget
 from neural_fields.training.loop import Moment, Report, run_loop
+from neural_fields.training.metrics import psnr
 from neural_fields.training.motion import estimate_motion
 from neural_fields.training.presets import motion_cells, video_setup, with_choices
 from neural_fields.training.run import changed_options
 from neural_fields.training.values import ValueStep
 
-_PULL = 10.0  # of the price's logarithm over a run, per unit of how far the goal is away
-_GOVERNED = (0.1, 0.95)  # part of the run in which the price moves
+_GOVERNED = (0.2, 0.97, 0.05)  # from, until and how often, as shares of a run, the price moves
+_LOOKED_AT = 8  # frames
 _TYPICAL_BPP = 0.0035  # at a price of 1; it falls with the price's root
 _FEW = 60  # steps of a group whose turn comes after Ctrl-C, so that the file is whole
 _USUAL: dict[str, Any] = {"batch_pixels": 1 << 17, "grid_rate": 0.1, "matrix_rate": 5e-3}
 _WAIT_S = 0.2
-_BITS_OF_PARAMETER = 5.5  # of the network, as coded
-_BITS_OF_TABLES = 9600
 
 
 @dataclass(frozen=True)
@@ -85,46 +86,54 @@ class CodedGroup:
 
 
 class _Governor:
-    """Moves the price of a bit until a goal is met."""
+    """Moves the price of a bit towards a goal, by what the field would be as a file by then."""
 
     def __init__(self, trainer: CodecTrainer, goal: Goal) -> None:
         self._trainer, self._goal = trainer, goal
-        self._error, self._rate, self._progress = 0.0, 0.0, 0.0  # the first two running means
+        self._error = 0.0  # running mean
+        self._due = _GOVERNED[0]
+        self.bpp = 0.0
         if goal.bpp is not None:
             trainer.price = (_TYPICAL_BPP / goal.bpp) ** 2
-        n_params = trainer.network.n_params
-        n_frames, height, width = trainer.data.frames.shape[:3]
-        self._fixed = (_BITS_OF_PARAMETER * n_params + _BITS_OF_TABLES) / (
-            n_frames * height * width
-        )
 
     def on_step(self, moment: Moment, report: Report) -> None:
         assert isinstance(report, ValueStep)
-        mse, rate = report.mse, self._trainer.bits_per_pixel + self._fixed
         share = 0.02 if moment.step > 50 else 0.2
-        self._error += share * (mse - self._error)
-        self._rate += share * (rate - self._rate)
-        passed, self._progress = moment.progress - self._progress, moment.progress
-        if _GOVERNED[0] < moment.progress < _GOVERNED[1]:
-            self._trainer.price *= math.exp(_PULL * passed * self._too_dear())
+        self._error += share * (report.mse - self._error)
+        if moment.step == 1:
+            self.bpp = self._trainer.bits_per_pixel
+        if self._due <= moment.progress < _GOVERNED[1]:
+            self._due = moment.progress + _GOVERNED[2]
+            self._govern()
 
-    def _too_dear(self) -> float:
-        """How far the rate is above the goal, or the quality, at most 1."""
+    def _govern(self) -> None:
+        """The rate falls about with the price's root, a dB costs about 0.8 of its logarithm."""
+        trainer = self._trainer
+        numbers = numbers_of(trainer.field, trainer.rules)
+        n_bytes = len(encode_group(trainer.field.config, numbers, trainer.rules))
+        self.bpp = 8 * n_bytes / trainer.data.frames[..., 0].numel()
+        excess = 0.0
         if self._goal.bpp is not None:
-            excess = math.log(self._rate / self._goal.bpp)
+            excess = 1.5 * math.log(self.bpp / self._goal.bpp)
         elif self._goal.psnr is not None:
-            excess = (self.psnr - self._goal.psnr) * math.log(10) / 10
-        else:
-            return 0.0
-        return max(-1.0, min(1.0, excess))
+            field = field_of(trainer.field.config, numbers, trainer.rules)
+            excess = 0.8 * (_psnr_of_some(field, trainer.data) - self._goal.psnr)
+        trainer.price *= math.exp(max(-1.0, min(1.0, excess)))
 
     @property
     def psnr(self) -> float:
+        """Of recent steps, dB."""
         return -10 * math.log10(max(self._error, 1e-10))
 
-    @property
-    def bpp(self) -> float:
-        return self._rate
+
+def _psnr_of_some(field: VideoField, video: Video) -> float:
+    """Mean over a few frames, evenly spread."""
+    chosen = sorted({k * len(video) // _LOOKED_AT for k in range(_LOOKED_AT)})
+    scores = []
+    for index in chosen:
+        frame = render_frame(field, field.time_of(index)).clamp(0, 1)
+        scores.append(psnr(frame, video.frames[index].float() / 255))
+    return sum(scores) / len(scores)
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,12 @@ def test_frames_and_moments_are_rendered(folder, tmp_path):
     assert run(["render", field, "-o", str(tmp_path / "frames"), "--size", "48x32"]) == 0
     names = sorted(path.name for path in (tmp_path / "frames").iterdir())
     assert names == [f"{k}.png" for k in range(8)]
-    assert Image.open(tmp_path / "frames" / "0.png").size == (48, 32)
+    with Image.open(tmp_path / "frames" / "0.png") as picture:
+        assert picture.size == (48, 32)
     still = ["render", field, "-o", str(tmp_path / "a.png"), "--time", "0.5"]
     assert run([*still, "--crop", "10,5,40,20"]) == 0
-    assert Image.open(tmp_path / "a.png").size == (40, 20)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.size == (40, 20)
 
 
 def test_other_commands_say_what_they_need(folder, tmp_path, capsys):
