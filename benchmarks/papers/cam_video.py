@@ -182,7 +182,11 @@ class PlainFrames:
 def _between(moments: Tensor, time: float) -> Tensor:
     at = time * (len(moments) - 1)
     lower = min(int(at), max(0, len(moments) - 2))
-    return moments[lower] if at == lower else torch.lerp(*moments[lower : lower + 2], at - lower)
+    return (
+        moments[lower]
+        if at == lower
+        else torch.lerp(moments[lower], moments[lower + 1], at - lower)
+    )
 
 
 def decode_row(video: Video) -> dict[str, Any]:
@@ -226,10 +230,10 @@ def codecs(rows: Rows, video: Video, seconds: float, *, ours: bool) -> str:
         make = partial(peer_row, video, codec, options)
         found[name] = [rows.get(f"codecs.{name}.{crf}", partial(make, crf)) for crf in rates]
     if ours:
-        rates = [row["bpp"] for row in found["x264 medium"]]
+        goals = [row["bpp"] for row in found["x264 medium"]]
         found["ours"] = [
             rows.get(f"codecs.ours.{k}", partial(our_row, video, seconds, bpp=bpp))
-            for k, bpp in enumerate(rates)
+            for k, bpp in enumerate(goals)
         ]
     lines = [[name, *cells(row)] for name, each in found.items() for row in each]
     header = ["codec", "bits per pixel", "PSNR", "MS-SSIM", "encode s", "decode frames/s"]
@@ -257,7 +261,8 @@ def gap(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[str]:
     x = np.log([row["bpp"] for row in theirs])
     y = np.array([row["psnr"] for row in theirs])
     order = np.argsort(x)
-    said = [f"{bd_rate(ours, theirs):+.0f} %"]
+    rate = bd_rate(ours, theirs)
+    said = ["too little in common" if math.isnan(rate) else f"{rate:+.0f} %"]
     by_rate = sorted(ours, key=lambda row: float(row["bpp"]))
     for row in (by_rate[0], by_rate[-1]):
         at = math.log(row["bpp"])

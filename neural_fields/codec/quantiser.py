@@ -41,7 +41,7 @@ def rounded(values: Tensor) -> Tensor:
 
     Example:
         >>> rounded(torch.tensor([0.4, -1.6]))
-        tensor([0., -2.])
+        tensor([ 0., -2.])
     """
     result: Tensor = _Rounded.apply(values)  # type: ignore[no-untyped-call]
     return result

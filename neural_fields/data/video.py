@@ -121,7 +121,8 @@ def _notes(stream: Any) -> tuple[str, ...]:
     notes = []
     if stream.container.streams.audio:
         notes.append("its sound is left out")
-    depth = max((part.bits for part in stream.codec_context.format.components), default=8)
+    form = stream.codec_context.format  # None where a file is too short to say
+    depth = max((part.bits for part in form.components), default=8) if form else 8
     if depth > 8:
         notes.append(f"its {depth} bits per value become 8")
     return tuple(notes)

@@ -282,7 +282,7 @@ def test_bad_configurations_of_tiny_cuda_nn(text, message, refused, tmp_path):
     [
         ("fti nerf x", "command: needs one of"),
         ("rendr x", "did you mean render?"),
-        ("fit", "needs one of nerf, surface, dynamic, sdf, image after it"),
+        ("fit", "needs one of nerf, surface, dynamic, sdf, image, video after it"),
         ("fit nrf", "did you mean nerf?"),
         ("scenes mke x", "did you mean make?"),
         ("eval", "Missing from nf eval"),

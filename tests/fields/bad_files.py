@@ -100,7 +100,7 @@ def bad_files(good):
         "no config": (edited(good, header=lambda h: {**h, "config": None}), "config"),
         "lacks scene": (edited(good, header=lambda h: h.pop("scene") and None), "lacks scene"),
         "scene is a list": (edited(good, header=_top("scene", [])), "scene .* wrong type"),
-        "another kind": (edited(good, header=_top("kind", "video")), "needs a field of kind"),
+        "another kind": (edited(good, header=_top("kind", "audio")), "needs a field of kind"),
         "unknown config key": (edited(good, header=_config(extra=1)), "not usable"),
         "box of words": (edited(good, header=_config(box="ab")), "not usable"),
         "box inside out": (edited(good, header=_config(box=[[1] * 3, [0] * 3])), "not usable"),
