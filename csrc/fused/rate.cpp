@@ -65,15 +65,16 @@ void advance(const RateArgs& args, const Row& row, std::int64_t i, float* gradie
   sums[3] = sums[3] + found.by_log_width * by_before;
 }
 
-inline float lane_sum(float x) { return x; }
-#if defined(NF_VECTORS)
 template <class L>
 float lane_sum(L x) {
-  float total = 0;
-  for (int i = 0; i < LaneTraits<L>::width; ++i) total += x[i];
-  return total;
+  if constexpr (LaneTraits<L>::width == 1) {
+    return x;
+  } else {
+    float total = 0;
+    for (int i = 0; i < LaneTraits<L>::width; ++i) total += x[i];
+    return total;
+  }
 }
-#endif
 
 // Rows are of width * channels numbers; the first and the last pixel lack a neighbour.
 void one_row(const RateArgs& args, const Row& row, float* gradient, double totals[4]) {
