@@ -46,7 +46,7 @@ def compress(
         seed: of every random choice.
         json: write the summary as JSON to this file, or - for stdout.
     """
-    from neural_fields.codec.encoder import CompressProgress
+    from neural_fields.codec.encoder import SECONDS, CompressProgress
     from neural_fields.codec.encoder import compress as run
 
     bar = Bar(100.0, "%")
@@ -58,7 +58,7 @@ def compress(
         for note in data.notes:
             say(note, json)
         if steps is None:
-            say(f"fitting takes {(seconds or 180.0) / 60:.1f} min", json)
+            say(f"fitting takes {(seconds or SECONDS) / 60:.1f} min", json)
 
     def progress(at: CompressProgress) -> None:
         done[at.group.group] = at.group.share
@@ -114,7 +114,7 @@ def decompress(
             are smaller.
         first: first frame that is written.
         last: last frame that is written; if not given the last there is.
-        exact: compute on the portable path, whose pixels are the same on every machine.
+        exact: compute on the portable path instead of this processor's fastest.
         json: write a summary as JSON to this file, or - for stdout.
     """
     from neural_fields import _core

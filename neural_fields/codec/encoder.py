@@ -26,7 +26,7 @@ from neural_fields.training.budget import Budget
 SECONDS = 180.0
 _VERSION = "0.1.0.dev0"
 _MOST_FRAMES = 160  # of a group, which is one field
-_EASY = 1e-3  # a difference of frame rate's steps that counts as even, seconds
+_EVEN = 1e-3  # a difference of frame rate's steps that counts as even, seconds
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def split(n_frames: int) -> list[tuple[int, int]]:
 def _header(video: Video, parts: list[tuple[int, int]], coded: list[CodedGroup]) -> StreamHeader:
     n, height, width = video.frames.shape[:3]
     even = [k / float(video.fps) for k in range(n)]
-    is_even = max(abs(a - b) for a, b in zip(even, video.times, strict=True)) < _EASY
+    is_even = max(abs(a - b) for a, b in zip(even, video.times, strict=True)) < _EVEN
     return StreamHeader(
         width=width,
         height=height,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from neural_fields import architectures
 from neural_fields.architectures import Architecture, FrameTrunk, NetworkOptions, checked_keys
-from neural_fields.architectures.pyramid import Pyramid
+from neural_fields.architectures.pyramid import Pyramid, around
 from neural_fields.decoders import Modulate, Modulation
 from neural_fields.errors import InputError
 from neural_fields.fields.image import MAX_SIDE, MIDDLE
@@ -285,6 +285,5 @@ def modulated_params(params: Tensor, network: MlpSpec, scale: Tensor, shift: Ten
 
 def _between(grid: Tensor, time: float) -> Tensor:
     """[height, width, 2] of a grid [moments, height, width, 2] at a time in [0, 1]."""
-    at = time * (grid.shape[0] - 1)
-    lower = min(int(at), grid.shape[0] - 2)
-    return torch.lerp(grid[lower], grid[lower + 1], at - lower)
+    lower, share = around(grid.shape[0], time)
+    return torch.lerp(grid[lower], grid[lower + 1], share)

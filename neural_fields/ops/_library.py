@@ -42,7 +42,7 @@ def use_reference() -> Iterator[None]:
     """Compute field operations by their torch reference inside, differentiable to any order.
 
     Of `hash_grid`, `tensor_planes`, `voxels`, `frequency`, `spherical_harmonics`, `mlp`,
-    `modulate`, `modulation`, `rbf`, `composite` and `level_losses`, wherever they are called from;
+    `modulate`, `modulation`, `rate`, `rbf`, `composite` and `level_losses`, wherever they are called from;
     slower, with more memory and without checks of their arguments. What was computed outside keeps
     the derivatives that it had. May be nested; one switch for the process, not one per thread.
 
