@@ -43,8 +43,9 @@ def use_reference() -> Iterator[None]:
 
     Of `hash_grid`, `tensor_planes`, `voxels`, `frequency`, `spherical_harmonics`, `mlp`,
     `modulate`, `modulation`, `rate`, `rbf`, `composite` and `level_losses`, wherever they are
-    called from; slower, with more memory and without checks of their arguments. What was
-    computed outside keeps the derivatives that it had. May be nested; one switch for the process, not one per thread.
+    called from; slower, with more memory and without checks of their arguments. What was computed
+    outside keeps the derivatives that it had. May be nested; one switch for the process, not one
+    per thread.
 
     Example:
         >>> from neural_fields.ops import frequency
