@@ -23,6 +23,7 @@ from neural_fields.exporters import MeshReport, export_mesh
 from neural_fields.exporters.frame import Frame
 from neural_fields.exporters.mesh_file import checked_output
 from neural_fields.fields import (
+    AnyVideo,
     DynamicField,
     ImageConfig,
     ImageField,
@@ -30,7 +31,6 @@ from neural_fields.fields import (
     RadianceField,
     SdfConfig,
     SdfField,
-    VideoField,
     read_field_file,
 )
 from neural_fields.fields.load import Field, build_field, load, save
@@ -125,7 +125,7 @@ def evaluate(
     if isinstance(field, SdfField):
         assert isinstance(truth, Mesh)
         return evaluate_sdf(field, truth)
-    if isinstance(field, VideoField):
+    if isinstance(field, AnyVideo):
         assert isinstance(truth, Video)
         return evaluate_video(field, truth, os.path.getsize(path))
     assert isinstance(truth, Dataset)
@@ -168,7 +168,7 @@ def load_what(
         return load_picture(data, protocol.get("downscale", 1))
     if isinstance(field, SdfField):
         return load_mesh(data)
-    if isinstance(field, VideoField):
+    if isinstance(field, AnyVideo):
         return load_video(data, protocol.get("downscale", 1))
     return load_for(protocol, data, split, field)
 
@@ -181,6 +181,7 @@ _NEEDS: dict[str, tuple[str, type[Dataset | Picture | Mesh | Video]]] = {
     "sdf": ("mesh", Mesh),
     "surface": ("data set", Dataset),
     "video": ("video", Video),
+    "frames": ("video", Video),
 }
 
 

@@ -18,6 +18,7 @@ from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.data.mesh import Mesh, load_mesh
 from neural_fields.data.picture import Picture, load_picture
 from neural_fields.data.video import Video, load_video
+from neural_fields.decoders.frames import FrameNetwork
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import RadianceConfig, SurfaceConfig, read_field_file
 from neural_fields.fields.surface import Density
@@ -25,6 +26,7 @@ from neural_fields.spectra.choice import choose
 from neural_fields.spectra.signals import signal_of
 from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import Description, checkpoint_path
+from neural_fields.training.frames import FramesTrainer
 from neural_fields.training.image import ImageTrainer
 from neural_fields.training.loop import Control
 from neural_fields.training.motion import estimate_motion
@@ -32,6 +34,7 @@ from neural_fields.training.nerf import NerfOptions, NerfTrainer
 from neural_fields.training.presets import (
     Config,
     dynamic_setup,
+    frames_setup,
     image_setup,
     motion_cells,
     radiance_setup,
@@ -46,7 +49,7 @@ from neural_fields.training.sdf import MeshShape, SdfTrainer
 from neural_fields.training.surface import SurfaceOptions, SurfaceTrainer
 from neural_fields.training.tcnn import Chosen, FieldChoice, TcnnConfig, chosen_field
 from neural_fields.training.thumbnail import of_image, of_scene, of_shape, of_video
-from neural_fields.training.video import VideoTrainer
+from neural_fields.training.video import VideoOptions, VideoTrainer
 
 _SECONDS: dict[architectures.Kind, float] = {
     "radiance": 60.0,
@@ -54,6 +57,7 @@ _SECONDS: dict[architectures.Kind, float] = {
     "sdf": 60.0,
     "video": 180.0,
 }
+_FRAMES_SECONDS = 600.0  # of a video field of whole frames
 
 __all__ = [
     "Control",
@@ -78,6 +82,8 @@ def default_seconds(
         >>> default_seconds("image"), default_seconds("image", "siren")
         (20.0, 180.0)
     """
+    if kind == "video" and field == FrameNetwork.name:
+        return _FRAMES_SECONDS
     chosen = chosen_field(field)
     made = chosen.architecture if isinstance(chosen, TcnnConfig) else chosen
     owner = architectures.get(made) if isinstance(made, str) else made
@@ -482,16 +488,16 @@ def video(
     on_load: Callable[[Video], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     control: Control | None = None,
-    on_start: Callable[[VideoTrainer, Video], None] | None = None,
+    on_start: Callable[[VideoTrainer | FramesTrainer, Video], None] | None = None,
 ) -> Run:
     """Fit a video field to a video.
 
     Args:
         data: a file that FFmpeg reads, or a loaded video.
         output: as for `nerf`.
-        field: the architecture's name, an `Architecture` with sizes of its own, or a file or
-            dictionary of tiny-cuda-nn's JSON; see docs/architectures.md.
-        preset: `default`, or one of the architecture's.
+        field: as for `nerf`, or `ffnerv`, a convolutional network that makes whole frames; see
+            docs/video.md.
+        preset: `default`, or one of the architecture's; of `ffnerv` also `paper`.
         modulate: `none`, or coordinate-aware modulation by `time`; None: by `time`, where hidden
             channels can be modulated one by one.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
@@ -503,7 +509,7 @@ def video(
         steps: number of steps; repeats bit for bit on one machine and path.
         seed: of every random choice.
         resume: go on from the checkpoint beside `output`.
-        options: fields of `VideoOptions` to change.
+        options: fields of `VideoOptions`, or of `FramesOptions`, to change.
         save_every: trained seconds between checkpoints.
         on_load: called once with the video, before motion is estimated.
         on_progress: called after every step.
@@ -519,26 +525,26 @@ def video(
         >>> run.field.at(0.5).value(positions)  # doctest: +SKIP
     """
     _check_numbers(seed, save_every)
-    chosen = _chosen(field)
+    whole = field == FrameNetwork.name
+    chosen = FrameNetwork.name if whole else _chosen(field)
     budget = _budget("video", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
     if not isinstance(data, Video):
         data = load_video(data, downscale)
     if on_load is not None:
         on_load(data)
-    began = time.perf_counter()
-    cells = motion_cells(data) if motion else None
-    displacements = None if cells is None else estimate_motion(data.frames, *cells)
-    spent = time.perf_counter() - began
-    if budget.seconds is not None and spent >= budget.seconds:
-        raise InputError(
-            f"--seconds {budget.seconds:g}: estimating motion took {spent:.1f} s, which leaves "
-            "none for training; give more, or leave motion out (--no-motion)."
-        )
-    config, training = video_setup(data, chosen, preset, displacements)
-    config = with_choices(config, precision, modulate, bits)
-    training = _changed(training, options or {})
-    trainer = VideoTrainer(config, data, training, seed, displacements)
+    trainer: FramesTrainer | VideoTrainer
+    spent = 0.0
+    if whole:
+        _refuse_of_frames(precision, motion)
+        setup = frames_setup(data, preset, modulate, bits)
+        trainer = FramesTrainer(setup[0], data, _changed(setup[1], options or {}), seed)
+    else:
+        displacements, spent = _displacements(data, budget, motion)
+        config, training = video_setup(data, chosen, preset, displacements)
+        config = with_choices(config, precision, modulate, bits)
+        changed: VideoOptions = _changed(training, options or {})
+        trainer = VideoTrainer(config, data, changed, seed, displacements)
     about = Description(
         scene={"fps": float(data.fps), "times": list(data.times)},
         protocol=dict(data.protocol),
@@ -552,6 +558,27 @@ def video(
 
     plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
     return run_plan(trainer, plan, on_progress)
+
+
+def _refuse_of_frames(precision: str, motion: bool) -> None:
+    if precision != "float32":
+        raise InputError(f"--precision {precision}: {FrameNetwork.name} needs float32.")
+    if not motion:
+        raise InputError(f"--no-motion: does not apply to {FrameNetwork.name}; leave it out.")
+
+
+def _displacements(data: Video, budget: Budget, motion: bool) -> tuple[Tensor | None, float]:
+    """Estimated displacements, where any are wanted, and the seconds that it took."""
+    began = time.perf_counter()
+    cells = motion_cells(data) if motion else None
+    displacements = None if cells is None else estimate_motion(data.frames, *cells)
+    spent = time.perf_counter() - began
+    if budget.seconds is not None and spent >= budget.seconds:
+        raise InputError(
+            f"--seconds {budget.seconds:g}: estimating motion took {spent:.1f} s, which leaves "
+            "none for training; give more, or leave motion out (--no-motion)."
+        )
+    return displacements, spent
 
 
 def sdf(

@@ -14,6 +14,7 @@ _KINDS = {
     "sdf": "signed distance field",
     "image": "image field",
     "video": "video field",
+    "frames": "video field of whole frames",
     "nfv": "compressed video",
     "scene": "procedural scene",
 }

@@ -15,13 +15,13 @@ from neural_fields.codec.decoder import CodedVideo
 from neural_fields.data.dataset import Dataset
 from neural_fields.data.picture import Picture
 from neural_fields.fields import (
+    AnyVideo,
     DynamicField,
     FieldFile,
     ImageField,
     RadianceField,
     Samples,
     SdfField,
-    VideoField,
 )
 from neural_fields.fields.image import to_curve
 from neural_fields.fields.load import Field
@@ -118,7 +118,7 @@ def shown(field: Field, content: FieldFile, truth: Dataset | Picture | None = No
     """A field, what its file says of it and what it was fitted to as something to look at."""
     if isinstance(field, ImageField):
         return ShownPicture(field, truth if isinstance(truth, Picture) else None)
-    if isinstance(field, VideoField):
+    if isinstance(field, AnyVideo):
         return ShownVideo(field)
     return ShownSolid(field, content, truth if isinstance(truth, Dataset) else None)
 
@@ -270,15 +270,15 @@ class ShownVideo(_Sheet):
     moves = True
     modes = ("rgb",)
 
-    def __init__(self, video: VideoField | CodedVideo) -> None:
-        of = video.config if isinstance(video, VideoField) else video.header
+    def __init__(self, video: AnyVideo | CodedVideo) -> None:
+        of = video.config if isinstance(video, AnyVideo) else video.header
         super().__init__(of.width, of.height)
         self._video = video
         self.work: Hashable = self.kind, of.width, of.height
 
     def _values(self, positions: Tensor, look: Look) -> Tensor:
         time = min(1.0, max(0.0, look.time))
-        if isinstance(self._video, VideoField):
+        if isinstance(self._video, AnyVideo):
             return self._video.at(time).value(positions)
         return self._video.moment(round(time * (len(self._video) - 1))).value(positions)
 

@@ -394,11 +394,12 @@ def fit_video(
     Args:
         data: the video; sound is left out.
         output: the .nf file to write; OUT.ckpt.nf beside it is what --resume goes on from.
-        field: architecture (pyramid); docs/video.md says what suits videos. Or FILE.json: encoding
-            and network as tiny-cuda-nn's configurations have them.
-        preset: default, or a size of the architecture's own.
+        field: architecture (pyramid), or ffnerv, a convolutional network that makes whole frames;
+            docs/video.md says what suits videos. Or FILE.json: encoding and network as
+            tiny-cuda-nn's configurations have them.
+        preset: default, or a size of the architecture's own, such as paper of ffnerv.
         modulate: none or time: coordinate-aware modulation of the hidden layers by time (time for
-            pyramid, none for others).
+            pyramid and ffnerv, none for others).
         precision: of the networks: float32, or bf16, which trains faster on processors that
             multiply it and rounds.
         bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
@@ -593,8 +594,9 @@ class _View:
         say(f"{n} frames of {width}x{height}, {float(data.fps):.4g} per second", self._json)
 
     def start_video(self, trainer: Any, data: Any) -> None:
-        margin = trainer.field.config.margin
-        self._start(trainer, f"motion over {margin[0]}x{margin[1]} pixels at most")
+        margin = getattr(trainer.field.config, "margin", None)
+        moves = "" if margin is None else f"motion over {margin[0]}x{margin[1]} pixels at most"
+        self._start(trainer, moves)
 
     def choice(self, record: dict[str, Any]) -> None:
         """Say what FreSh chose."""

@@ -14,7 +14,7 @@ from neural_fields.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neural_fields.fields import ImageField, VideoField
+    from neural_fields.fields import AnyVideo, ImageField
 
 
 def render(
@@ -55,7 +55,7 @@ def render(
     from neural_fields import api
     from neural_fields.cli.cameras import CameraPath, plan
     from neural_fields.cli.frames import Writer
-    from neural_fields.fields import ImageField, VideoField, read_field_file
+    from neural_fields.fields import AnyVideo, ImageField, read_field_file
     from neural_fields.fields.load import build_field
     from neural_fields.rendering.seen import to_bytes
 
@@ -68,7 +68,7 @@ def render(
         )
         render_picture(built, output, parse_size(size), crop, json)
         return
-    if isinstance(built, VideoField):
+    if isinstance(built, AnyVideo):
         views = {"--orbit": orbit, "--cameras": cameras, "--data": data}
         _refuse({**views, "--mode": None if mode == "rgb" else mode}, "a video field")
         rate = content.scene.get("fps", 30.0) if fps is None else fps
@@ -126,7 +126,7 @@ def render_picture(
 
 
 def render_video(
-    field: VideoField,
+    field: AnyVideo,
     output: Path,
     size: tuple[int, int] | None,
     crop: str | None,

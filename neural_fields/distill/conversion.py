@@ -29,8 +29,10 @@ from neural_fields.distill.shape import FieldShape
 from neural_fields.distill.trainer import Distiller
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import (
+    AnyVideo,
     DynamicField,
     FieldFile,
+    FramesField,
     ImageField,
     RadianceField,
     SdfField,
@@ -67,7 +69,7 @@ def default_budget(kind: str, preset: str) -> tuple[int | None, float | None]:
         >>> default_budget("radiance", "default"), default_budget("radiance", "paper")
         ((None, 30.0), (30000, None))
     """
-    if kind in (DynamicField.kind, VideoField.kind):
+    if kind in (DynamicField.kind, VideoField.kind, FramesField.kind):
         raise InputError(_MOVES)
     if kind == "radiance" and preset == "paper":
         return PAPER_STEPS, None
@@ -209,7 +211,7 @@ def _check_ends(
         written = {path.resolve(), checkpoint_path(path).resolve()}
         if Path(teacher).resolve() in written:
             raise InputError(f"-o {path}: would overwrite the teacher; choose another name.")
-    if isinstance(field, DynamicField | VideoField):
+    if isinstance(field, DynamicField | AnyVideo):
         raise InputError(_MOVES)
     if isinstance(field, RadianceField) and not bool(field.occupancy.any()):
         raise InputError("the teacher: has no occupied cells, so there is nothing to convert.")

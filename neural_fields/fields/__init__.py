@@ -2,6 +2,7 @@
 
 from neural_fields.fields.dynamic import DynamicConfig, DynamicField
 from neural_fields.fields.file import FieldFile, read_field_file, write_field_file
+from neural_fields.fields.frames import AnyVideo, FramesConfig, FramesField
 from neural_fields.fields.image import ImageConfig, ImageField
 from neural_fields.fields.radiance import (
     Levels,
@@ -15,9 +16,12 @@ from neural_fields.fields.surface import SurfaceConfig, SurfaceField
 from neural_fields.fields.video import VideoConfig, VideoField
 
 __all__ = [
+    "AnyVideo",
     "DynamicConfig",
     "DynamicField",
     "FieldFile",
+    "FramesConfig",
+    "FramesField",
     "ImageConfig",
     "ImageField",
     "Levels",

@@ -12,6 +12,7 @@ from torch import Tensor
 from neural_fields.errors import InputError
 from neural_fields.fields.dynamic import DynamicConfig, DynamicField
 from neural_fields.fields.file import FieldFile, read_field_file, tensor_of, write_field_file
+from neural_fields.fields.frames import FramesConfig, FramesField
 from neural_fields.fields.image import ImageConfig, ImageField
 from neural_fields.fields.quantize import packed, quantize_, unpack_into
 from neural_fields.fields.radiance import RadianceConfig, RadianceField
@@ -19,8 +20,9 @@ from neural_fields.fields.sdf import SdfConfig, SdfField
 from neural_fields.fields.surface import SurfaceConfig, SurfaceField
 from neural_fields.fields.video import VideoConfig, VideoField
 
-Field = RadianceField | ImageField | SdfField | VideoField
+Field = RadianceField | ImageField | SdfField | VideoField | FramesField
 _KINDS: dict[str, tuple[type[Any], type[Any]]] = {
+    "frames": (FramesConfig, FramesField),
     "dynamic": (DynamicConfig, DynamicField),
     "radiance": (RadianceConfig, RadianceField),
     "image": (ImageConfig, ImageField),

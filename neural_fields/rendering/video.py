@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neural_fields.fields import VideoField
+from neural_fields.fields import AnyVideo
 from neural_fields.rendering.image import Crop, sample_plane
 
 
 @torch.no_grad()
 def render_frame(
-    field: VideoField,
+    field: AnyVideo,
     time: float,
     width: int | None = None,
     height: int | None = None,
@@ -35,7 +35,7 @@ def render_frame(
 
     Example:
         >>> from neural_fields.architectures.pyramid import Pyramid
-        >>> from neural_fields.fields import VideoConfig
+        >>> from neural_fields.fields import VideoConfig, VideoField
         >>> field = VideoField(VideoConfig(64, 36, 8, Pyramid(((32, 18, 4),), (4,))))
         >>> render_frame(field, 0.5, 32, 18).shape
         torch.Size([18, 32, 3])

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from neural_fields.data.video import Video
 from neural_fields.errors import InputError
-from neural_fields.fields import VideoField
+from neural_fields.fields import AnyVideo
 from neural_fields.rendering.video import render_frame
 from neural_fields.training.metrics import ms_ssim, psnr
 
 
 def evaluate_video(
-    field: VideoField, data: Video, n_bytes: int, on_frame: Callable[[int], None] | None = None
+    field: AnyVideo, data: Video, n_bytes: int, on_frame: Callable[[int], None] | None = None
 ) -> dict[str, Any]:
     """PSNR and MS-SSIM of a video field, and its rate.
 

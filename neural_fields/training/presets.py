@@ -18,10 +18,12 @@ from neural_fields.data.mesh import Mesh
 from neural_fields.data.picture import Picture
 from neural_fields.data.video import Video
 from neural_fields.decoders import Modulate
+from neural_fields.decoders.frames import FrameNetwork
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import (
     DynamicConfig,
     DynamicField,
+    FramesConfig,
     ImageConfig,
     ImageField,
     RadianceConfig,
@@ -36,6 +38,7 @@ from neural_fields.fields import (
 )
 from neural_fields.ops import Precision
 from neural_fields.rendering.cameras import Cameras
+from neural_fields.training.frames import FramesOptions
 from neural_fields.training.image import ImageOptions
 from neural_fields.training.nerf import NerfOptions
 from neural_fields.training.sdf import SdfOptions
@@ -48,6 +51,12 @@ _MARGIN = 0.05  # of a mesh's longest side, between it and the box of its field
 _STEP = 2 * math.sqrt(3) / 1024
 _NEARLY_ALL = 0.98  # of a video's displacements, inside the margin
 _MOMENTS = 30  # of a video's modulation, as published
+_ENLARGED, _LOWEST = 5, 9  # by a field of frames' first block; rows of its grids, about
+# Moments of the grids are eighths of the frames. `paper`: channels of the representation runs.
+_FRAMES_PRESETS = {
+    "default": FrameNetwork(moments=(1, 4), channels=48, narrowest=32),
+    "paper": FrameNetwork(moments=(1, 2, 4, 8)),
+}
 MODULATIONS = {
     "xy": Modulate("xy", (32, 32)),
     "xyz": Modulate("xyz", (16, 16, 16)),
@@ -187,6 +196,32 @@ def video_setup(
     sized, rates = sized_for(field, preset, target)
     config = VideoConfig(width, height, n_frames, sized, sides, margin)
     return config, VideoOptions(batch_pixels=rates.batch, **of_rates(rates))
+
+
+def frames_setup(
+    data: Video, preset: str = "default", modulate: str | None = None, bits: int = 32
+) -> tuple[FramesConfig, FramesOptions]:
+    """The same for a field of frames; `modulate` is `time`, which None means too, or `none`.
+
+    Raises:
+        InputError: the preset's name or the modulation is unknown.
+    """
+    n_frames, height, width = data.frames.shape[:3]
+    if preset not in _FRAMES_PRESETS:
+        raise InputError(unknown_value("--preset", preset, [*_FRAMES_PRESETS]))
+    if modulate not in (None, "none", "time"):
+        raise InputError(unknown_value("--modulate", modulate, ["none", "time"]))
+    doublings = max(0, round(math.log2(height / _ENLARGED / _LOWEST)))
+    strides = (_ENLARGED, *(2 for _ in range(doublings)))
+    scale = math.prod(strides)
+    start = (math.ceil(height / scale), math.ceil(width / scale))
+    moments = max(1, min(_MOMENTS, n_frames))
+    chosen = None if modulate == "none" else Modulate("time", (moments,))
+    sizes = _FRAMES_PRESETS[preset]
+    grids = tuple(max(1, n_frames * share // 8) for share in sizes.moments)
+    architecture = replace(sizes, start=start, strides=strides, moments=grids)
+    config = FramesConfig(width, height, n_frames, architecture, chosen, bits)
+    return config, FramesOptions()
 
 
 def motion_cells(data: Video) -> tuple[tuple[int, int], int] | None:

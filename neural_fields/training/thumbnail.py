@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neural_fields.fields import ImageField, RadianceField, SdfField, VideoField
+from neural_fields.fields import AnyVideo, ImageField, RadianceField, SdfField
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.image import render_image
 from neural_fields.rendering.orbits import around
@@ -42,7 +42,7 @@ def of_image(field: ImageField) -> Tensor:
     return _bytes(values.expand(-1, -1, 3) if values.shape[2] == 1 else values)
 
 
-def of_video(field: VideoField) -> Tensor:
+def of_video(field: AnyVideo) -> Tensor:
     """uint8 [h, w, 3]: the frame in the middle."""
     longest = max(field.config.width, field.config.height)
     width, height = (
