@@ -196,6 +196,7 @@ def decode_row(video: Video) -> dict[str, Any]:
         compress(video, path, steps=60)
         with CodedVideo(path) as coded:
             field = coded.field(0)
+    assert isinstance(field, VideoField)
     plain = PlainFrames(field)
     positions = torch.cartesian_prod(
         torch.arange(field.config.height) + 0.5, torch.arange(field.config.width) + 0.5

@@ -20,6 +20,7 @@ def compress(
     steps: int | None = None,
     workers: int | None = None,
     downscale: int = 1,
+    field: Literal["pyramid", "ffnerv"] = "pyramid",
     modulate: Literal["none", "time"] = "time",
     quantiser: Literal["step", "tanh"] = "step",
     bits: int = 8,
@@ -40,8 +41,11 @@ def compress(
         steps: of fitting each group of pictures; such a run repeats bit for bit.
         workers: processes that fit groups at the same time; if not given one per processor.
         downscale: box-average the frames by this factor.
+        field: what the file holds: pyramid, grids that decode fast and in parts, or ffnerv, a
+            convolutional network that makes whole frames.
         modulate: modulation of the network's channels by time, or none.
-        quantiser: how entries of grids become whole numbers: a learnt step, or tanh as published.
+        quantiser: how entries of grids, or weights, become whole numbers: a learnt step, or tanh
+            as published.
         bits: of the largest such number, 4 to 8.
         seed: of every random choice.
         json: write the summary as JSON to this file, or - for stdout.
@@ -75,6 +79,7 @@ def compress(
         steps=steps,
         workers=workers,
         downscale=downscale,
+        field=field,
         modulate=modulate,
         quantiser=quantiser,
         bits=bits,

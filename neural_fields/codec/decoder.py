@@ -11,7 +11,8 @@ from torch import Tensor
 from neural_fields.codec.group import decode_group
 from neural_fields.codec.stream import StreamFile, StreamHeader
 from neural_fields.errors import InputError
-from neural_fields.fields import VideoField
+from neural_fields.fields import AnyVideo
+from neural_fields.fields.frames import Still
 from neural_fields.fields.video import Moment
 from neural_fields.rendering.image import Crop
 from neural_fields.rendering.video import render_frame
@@ -30,7 +31,7 @@ class CodedVideo:
     def __init__(self, path: str | Path) -> None:
         """Raises InputError where the file is missing, damaged, or of a newer version."""
         self._file = StreamFile(path)
-        self._kept: tuple[int, VideoField] | None = None
+        self._kept: tuple[int, AnyVideo] | None = None
 
     def __enter__(self) -> CodedVideo:
         return self
@@ -55,7 +56,7 @@ class CodedVideo:
     def __len__(self) -> int:
         return self.header.n_frames
 
-    def field(self, group: int) -> VideoField:
+    def field(self, group: int) -> AnyVideo:
         """The video field of a group.
 
         Raises:
@@ -87,12 +88,12 @@ class CodedVideo:
         field, time = self._place(index)
         return as_bytes(render_frame(field, time, crop=crop))
 
-    def moment(self, index: int) -> Moment:
+    def moment(self, index: int) -> Moment | Still:
         """A frame as a function of position; raises as `frame`."""
         field, time = self._place(index)
         return field.at(time)
 
-    def _place(self, index: int) -> tuple[VideoField, float]:
+    def _place(self, index: int) -> tuple[AnyVideo, float]:
         """The field that shows a frame, and at which time."""
         group = self.header.group_of(index)
         field = self.field(group)

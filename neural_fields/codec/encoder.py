@@ -15,12 +15,12 @@ import torch
 from neural_fields import _core
 from neural_fields.codec.decoder import CodedVideo
 from neural_fields.codec.evaluate import evaluate_coded
-from neural_fields.codec.fitting import CodedGroup, Goal, GroupProgress, Order, fit_groups
-from neural_fields.codec.group import Rules
+from neural_fields.codec.fitting import FIELDS, CodedGroup, Goal, GroupProgress, Order, fit_groups
+from neural_fields.codec.parts import Rules
 from neural_fields.codec.quantiser import Quantiser
 from neural_fields.codec.stream import GroupEntry, StreamHeader, write_stream
 from neural_fields.data.video import Video, load_video
-from neural_fields.errors import InputError
+from neural_fields.errors import InputError, unknown_value
 from neural_fields.training.budget import Budget
 
 SECONDS = 180.0
@@ -48,6 +48,7 @@ def compress(
     steps: int | None = None,
     workers: int | None = None,
     downscale: int = 1,
+    field: str = "pyramid",
     modulate: str = "time",
     quantiser: str = "step",
     bits: int = 8,
@@ -68,11 +69,13 @@ def compress(
         workers: processes that fit groups at the same time; one per processor at most where it is
             None. A single group is fitted in this process.
         downscale: box-average the frames by this factor.
+        field: `pyramid`, or `ffnerv`, a convolutional network that makes whole frames; see
+            docs/video.md.
         modulate: `time`, or `none`.
         quantiser: `step` or `tanh`, see `Quantiser`.
-        bits: of the largest number of grids, 4 to 8.
+        bits: of the largest number of grids, or of any weight of `ffnerv`, 4 to 8.
         seed: of every random choice.
-        options: fields of `CodecOptions` to change.
+        options: fields of `CodecOptions`, or of `FramesCodecOptions`, to change.
         on_load: called once with the video.
         on_progress: called after every step.
 
@@ -88,6 +91,8 @@ def compress(
         >>> compress("clip.mp4", "clip.nfv", bpp=0.05)["psnr"]  # doctest: +SKIP
     """
     goal, path = Goal(bpp, psnr), _checked_output(output)
+    if field not in FIELDS:
+        raise InputError(unknown_value("--field", field, FIELDS))
     rules = Rules(Quantiser(quantiser, bits))
     if not isinstance(video, Video):
         video = load_video(video, downscale)
@@ -100,7 +105,7 @@ def compress(
     workers = min(len(parts), workers or _core.num_threads())
     turns = -(-len(parts) // workers)
     budget = Budget(steps, None if seconds is None else seconds / turns)
-    order = Order(goal, rules, budget, modulate, seed, options or {})
+    order = Order(field, goal, rules, budget, modulate, seed, options or {})
     videos = [
         replace(video, frames=video.frames[at : at + n], times=video.times[at : at + n])
         for at, n in parts

@@ -14,17 +14,20 @@ from typing import Any
 import torch.multiprocessing as torch_multiprocessing
 
 from neural_fields import _core
-from neural_fields.codec.group import Rules, encode_group, field_of, numbers_of
+from neural_fields.codec.frames_trainer import FramesCodecOptions, FramesCodecTrainer
+from neural_fields.codec.group import encode_group, field_of, numbers_of
+from neural_fields.codec.parts import Rules
 from neural_fields.codec.trainer import CodecOptions, CodecTrainer
 from neural_fields.data.video import Video
+from neural_fields.decoders.frames import FrameNetwork
 from neural_fields.errors import InputError
-from neural_fields.fields import VideoField
+from neural_fields.fields import AnyVideo
 from neural_fields.rendering.video import render_frame
 from neural_fields.training.budget import Budget
 from neural_fields.training.loop import Moment, Report, run_loop
 from neural_fields.training.metrics import psnr
 from neural_fields.training.motion import estimate_motion
-from neural_fields.training.presets import motion_cells, video_setup, with_choices
+from neural_fields.training.presets import frames_setup, motion_cells, video_setup, with_choices
 from neural_fields.training.run import changed_options
 from neural_fields.training.values import ValueStep
 
@@ -32,8 +35,12 @@ _GOVERNED = (0.2, 0.97, 0.05)  # from, until and how often, as shares of a run, 
 _LOOKED_AT = 8  # frames
 _TYPICAL_BPP = 0.0035  # at a price of 1; it falls with the price's root
 _FEW = 60  # steps of a group whose turn comes after Ctrl-C, so that the file is whole
+_FRAMES_USUAL: dict[str, Any] = {"learning_rate": 5e-3}
 _USUAL: dict[str, Any] = {"batch_pixels": 1 << 17, "grid_rate": 0.1, "matrix_rate": 5e-3}
 _WAIT_S = 0.2
+
+FIELDS = ("pyramid", FrameNetwork.name)
+AnyTrainer = CodecTrainer | FramesCodecTrainer
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class Goal:
 class Order:
     """What is wanted of every group."""
 
+    field: str
     goal: Goal
     rules: Rules
     budget: Budget
@@ -88,7 +96,7 @@ class CodedGroup:
 class _Governor:
     """Moves the price of a bit towards a goal, by what the field would be as a file by then."""
 
-    def __init__(self, trainer: CodecTrainer, goal: Goal) -> None:
+    def __init__(self, trainer: AnyTrainer, goal: Goal) -> None:
         self._trainer, self._goal = trainer, goal
         self._error = 0.0  # running mean
         self._due = _GOVERNED[0]
@@ -126,7 +134,7 @@ class _Governor:
         return -10 * math.log10(max(self._error, 1e-10))
 
 
-def _psnr_of_some(field: VideoField, video: Video) -> float:
+def _psnr_of_some(field: AnyVideo, video: Video) -> float:
     """Mean over a few frames, evenly spread."""
     chosen = sorted({k * len(video) // _LOOKED_AT for k in range(_LOOKED_AT)})
     scores = []
@@ -242,8 +250,12 @@ def _fitted(
     return CodedGroup(encode_group(trainer.field.config, numbers, trainer.rules), interrupted)
 
 
-def _trainer(part: Video, order: Order) -> tuple[CodecTrainer, float]:
+def _trainer(part: Video, order: Order) -> tuple[AnyTrainer, float]:
     """A trainer, and the seconds that looking for motion took."""
+    if order.field == FrameNetwork.name:
+        shape, _ = frames_setup(part, modulate=order.modulate)
+        chosen = changed_options(FramesCodecOptions(**_FRAMES_USUAL), order.changes)
+        return FramesCodecTrainer(shape, part, chosen, order.rules, order.seed), 0.0
     began = time.perf_counter()
     cells = motion_cells(part)
     motion = None if cells is None else estimate_motion(part.frames, *cells)
@@ -256,4 +268,4 @@ def _trainer(part: Video, order: Order) -> tuple[CodecTrainer, float]:
     return trainer, time.perf_counter() - began
 
 
-__all__ = ["CodedGroup", "Goal", "GroupProgress", "Order", "fit_groups"]
+__all__ = ["FIELDS", "CodedGroup", "Goal", "GroupProgress", "Order", "fit_groups"]

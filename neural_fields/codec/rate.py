@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from neural_fields.ops import rate
 
+_RATE = 1e-2  # learning rate
+
 
 class RateModel(nn.Module):
     """The weights of `ops.rate` for one grid, which are learnt beside it.
@@ -26,3 +28,22 @@ class RateModel(nn.Module):
     def forward(self, numbers: Tensor, before: Tensor | None = None) -> Tensor:
         """Bits of [moments, height, width, channels]; `before` as in `ops.rate`."""
         return rate(numbers, self.weights, before)
+
+
+class RateModels:
+    """One model for each grid, learnt by how many bits they say."""
+
+    def __init__(self, n: int) -> None:
+        self._models = [RateModel() for _ in range(n)]
+        self._weights = [model.weights for model in self._models]
+        self._optimiser = torch.optim.Adam(self._weights, lr=_RATE)
+
+    def __getitem__(self, number: int) -> RateModel:
+        return self._models[number]
+
+    def learn(self, rate: Tensor) -> None:
+        """One step towards fewer bits; `rate` keeps its graph."""
+        gradients = torch.autograd.grad(rate, self._weights, retain_graph=True, allow_unused=True)
+        for weight, gradient in zip(self._weights, gradients, strict=True):
+            weight.grad = gradient
+        self._optimiser.step()

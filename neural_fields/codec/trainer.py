@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neural_fields.architectures.pyramid import PyramidTrunk
-from neural_fields.codec.group import Rules
-from neural_fields.codec.quantiser import rounded
-from neural_fields.codec.rate import RateModel
+from neural_fields.codec.parts import Part, Rules, parts_of
+from neural_fields.codec.rate import RateModel, RateModels
 from neural_fields.data.video import Video
 from neural_fields.fields import VideoConfig
 from neural_fields.fields.video import Moment
@@ -20,7 +19,6 @@ from neural_fields.ops import MlpSpec
 from neural_fields.training.state import stream_seed
 from neural_fields.training.video import VideoOptions, VideoTrainer
 
-_RATE_RATE = 1e-2  # learning rate of rate models
 _STREAM = 7  # of random numbers besides those of the drawn rows
 
 
@@ -58,9 +56,7 @@ class CodecTrainer(VideoTrainer):
         with torch.no_grad():
             for table in self._trunk.tables:
                 table.mul_(0.01)  # of steps: nearly all are rounded to 0 at first
-        n_grids = len(self._trunk.tables) + 2
-        self._rates = nn.ModuleList(RateModel() for _ in range(n_grids))
-        self._optimiser = torch.optim.Adam(self._rates.parameters(), lr=_RATE_RATE)
+        self._rates = RateModels(len(self._trunk.tables) + 2)
         self.bits_per_pixel = 0.0  # as estimated in the last step
 
     def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, float]:
@@ -72,48 +68,43 @@ class CodecTrainer(VideoTrainer):
             moment = Moment(self.field, time, trunk)
             values.append(moment.value(part[:, :2].contiguous()))
         error = (torch.cat(values) - target).square().mean()
-        n_frames, height, width = self.data.frames.shape[:3]
         bits = looks.bits() / len(times) + self._bits_of_others()
-        rate = bits / (n_frames * height * width)
-        loss = error + self.price * rate
+        rate = bits / self.data.frames[..., 0].numel()
         self.bits_per_pixel = float(rate.detach())
-        weights = [*self._rates.parameters()]
-        gradients = torch.autograd.grad(rate, weights, retain_graph=True, allow_unused=True)
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
-        self._optimiser.step()
-        return loss, float(error.detach())
+        self._rates.learn(rate)
+        return error + self.price * rate, float(error.detach())
+
+    def _others(self) -> list[Part]:
+        """All but the grids."""
+        return [part for part in parts_of(self.field, self.rules) if not part.nested]
 
     def _bits_of_others(self) -> Tensor:
         """Of displacements and modulation, whose moments follow the one before."""
         total = torch.zeros(())
-        field, steps = self.field, self.rules.steps
-        if field.motion is not None:
-            numbers = rounded(field.motion / steps.motion)
-            total = total + _bits_of_changes(self._rates[-1], numbers, sloped=True)
-        if field.modulation is not None:
-            grid = field.modulation.grid
-            numbers = rounded(grid / steps.modulation).view(len(grid), 1, -1, 1)
-            total = total + _bits_of_changes(self._rates[-2], numbers, sloped=False)
+        moving = [part for part in self._others() if len(part.view) > 1]
+        for place, part in enumerate(moving, start=len(self._trunk.tables)):
+            numbers = part.numbers()
+            changes = torch.cat([numbers[:1], numbers[1:] - numbers[:-1]])
+            if numbers.shape[1] > 1:  # a picture that moves as a whole changes alike everywhere
+                sloped = changes[:, :, 1:] - changes[:, :, :-1]
+                changes = torch.cat([changes[:, :, :1], sloped], 2)
+            total = total + self._rates[place](changes, torch.zeros_like(changes[0]))
         return total
 
     @contextmanager
     def _as_kept(self) -> Iterator[None]:
         """With displacements, modulation and network rounded; grids are as they are seen."""
-        steps, field = self.rules.steps, self.field
-        pairs: list[tuple[Tensor, float]] = [(self._trunk.mlp.params.data, steps.network)]
-        if field.modulation is not None:
-            pairs.append((field.modulation.grid.data, steps.modulation))
-        if field.motion is not None:
-            pairs.append((field.motion.data, steps.motion))
-        raw = [tensor.clone() for tensor, _ in pairs]
-        for tensor, step in pairs:
-            tensor.copy_(torch.round(tensor / step) * step)
+        others = self._others()
+        raw = [part.view.detach().clone() for part in others]
+        with torch.no_grad():
+            for part in others:
+                part.view.copy_(part.values(part.numbers()))
         try:
             yield
         finally:
-            for (tensor, _), value in zip(pairs, raw, strict=True):
-                tensor.copy_(value)
+            with torch.no_grad():
+                for part, value in zip(others, raw, strict=True):
+                    part.view.copy_(value)
 
     @property
     def network(self) -> MlpSpec:
@@ -122,9 +113,7 @@ class CodecTrainer(VideoTrainer):
 
     def rate_model(self, number: int) -> RateModel:
         """That of a level."""
-        model = self._rates[number]
-        assert isinstance(model, RateModel)
-        return model
+        return self._rates[number]
 
     @property
     def noisy(self) -> bool:
@@ -167,15 +156,3 @@ class _Looks:
         earlier = quantiser.numbers(before.detach())
         bits = trainer.rate_model(number)(numbers, earlier)
         return quantiser.features(numbers), bits * (len(moments) / len(seen))
-
-
-def _bits_of_changes(model: nn.Module, numbers: Tensor, *, sloped: bool) -> Tensor:
-    """Of [moments, height, width, channels]: the first moment, then the changes.
-
-    `sloped`: of how columns of changes differ from the left, as where a whole picture moves.
-    """
-    changes = torch.cat([numbers[:1], numbers[1:] - numbers[:-1]])
-    if sloped:
-        changes = torch.cat([changes[:, :, :1], changes[:, :, 1:] - changes[:, :, :-1]], 2)
-    bits: Tensor = model(changes, torch.zeros_like(changes[0]))
-    return bits
