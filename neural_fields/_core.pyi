@@ -529,6 +529,17 @@ def frame_forward(
     params: Tensor,
     output: Tensor,
 ) -> None: ...
+def frame_lattice(
+    shape: FrameShape,
+    place: Sequence[float],
+    x: Tensor,
+    y: Tensor,
+    levels: Sequence[tuple[Tensor, float]],
+    motion: tuple[Tensor, float] | None,
+    unit: Sequence[float],
+    params: Tensor,
+    output: Tensor,
+) -> None: ...
 def frame_backward(
     shape: FrameShape,
     place: Sequence[float],

@@ -44,7 +44,29 @@ struct FrameArgs {
   float* grad_params = nullptr;     // backward: like params, overwritten
 };
 
+// Between two moments: lower + share (upper - lower), or lower where upper is null.
+struct FrameSlice {
+  const float* lower;
+  const float* upper;
+  float share;
+};
+
+// All crossings of columns x and rows y, whose grids are slices between moments; forward alone.
+struct FrameLatticeArgs {
+  FrameShape shape;
+  std::int64_t width, height;
+  const float* x;                      // [width] in [0, 1]
+  const float* y;                      // [height] in [0, 1]
+  FrameSlice levels[kFrameMaxLevels];  // each [height, width, channels]
+  FrameSlice motion;                   // [height, width, 2]
+  float unit[2];                       // of motion, in what the grids cover
+  const float* params;
+  float scale[2], offset[2];
+  float* output;                       // [height, width, values]
+};
+
 }  // namespace nf
 
+NF_KERNEL(frame_lattice, FrameLatticeArgs)
 NF_KERNEL(frame_forward, FrameArgs)
 NF_KERNEL(frame_backward, FrameArgs)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from neural_fields.decoders import Head
 from neural_fields.errors import InputError
-from neural_fields.ops import FrameSpec, HashGridSpec, MlpSpec, Precision
+from neural_fields.ops import FrameSpec, HashGridSpec, MlpSpec, Precision, Slice
 
 Kind = Literal["image", "radiance", "sdf", "video"]
 
@@ -153,8 +153,13 @@ class FrameTrunk(NamedTuple):
     """A trunk of three axes at one value of the third, as csrc/fused knows it (see `ops.frame`)."""
 
     spec: FrameSpec
-    grids: Tensor
+    slices: tuple[Slice, ...]
     params: Tensor
+
+    @property
+    def grids(self) -> Tensor:
+        """All levels as `ops.frame` has them."""
+        return torch.cat([each.between.reshape(-1) for each in self.slices])
 
 
 class Answer(NamedTuple):

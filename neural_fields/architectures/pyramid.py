@@ -22,7 +22,7 @@ from neural_fields.architectures import (
 )
 from neural_fields.decoders import Mlp
 from neural_fields.errors import InputError
-from neural_fields.ops import FrameSpec, MlpSpec, VoxelsSpec, huge_pages_empty, voxels
+from neural_fields.ops import FrameSpec, MlpSpec, Slice, VoxelsSpec, huge_pages_empty, voxels
 
 Treat = Callable[[int, int, Tensor], Tensor]
 _COARSEST = 4  # vertices along the shorter side
@@ -72,7 +72,7 @@ class Pyramid(Architecture):
             halved = [
                 (*_halved(width, height, k), _moments(n_frames, share)) for k, share, _ in _VIDEO
             ]
-            return cls(tuple(halved), tuple(channels for *_, channels in _VIDEO))
+            return cls(tuple(halved), tuple(channels for *_, channels in _VIDEO), (16, 16))
         if target.kind == "image":
             side = min(8192, max(16, target.finest))
             sides = [max(_COARSEST, side >> k) for k in range(6)]
@@ -166,12 +166,12 @@ class PyramidTrunk(Trunk):
         spec = self.mlp.spec
         if spec.precision != "float32" or spec.normalize or any(len(s) != 3 for s in self.sides):
             return None
-        slices = [self._slice(number, time, treat) for number in range(len(self.sides))]
+        slices = tuple(self._slice(number, time, treat) for number in range(len(self.sides)))
         levels = tuple(
             (sides[0], sides[1], of.n_channels)
             for sides, of in zip(self.sides, self._specs, strict=True)
         )
-        return FrameTrunk(FrameSpec(levels, spec), torch.cat(slices), self.mlp.params)
+        return FrameTrunk(FrameSpec(levels, spec), slices, self.mlp.params)
 
     def level(self, number: int) -> Tensor:
         """A view of a level's entries, [moments, height, width, channels]."""
@@ -179,15 +179,14 @@ class PyramidTrunk(Trunk):
         table: Tensor = self.tables[number]
         return table.view(n_moments, height, width, -1)
 
-    def _slice(self, number: int, time: float, treat: Treat | None) -> Tensor:
-        """[height * width * channels] of a level at a time in [0, 1]."""
+    def _slice(self, number: int, time: float, treat: Treat | None) -> Slice:
+        """A level at a time in [0, 1]."""
         moments = self.level(number)
         first, share = around(len(moments), time)
         seen = moments[first : first + (1 if share == 0 else 2)]
         if treat is not None:
             seen = treat(number, first, seen)
-        between = seen[0] if share == 0 else torch.lerp(seen[0], seen[1], share)
-        return between.reshape(-1)
+        return Slice(seen, share)
 
 
 def around(n_moments: int, time: float) -> tuple[int, float]:

@@ -107,4 +107,4 @@ class CodedVideo:
 
 def as_bytes(values: Tensor) -> Tensor:
     """Values in [0, 1] as whole numbers of 8 bits, those outside clamped."""
-    return (values.clamp(0, 1) * 255).round().to(torch.uint8)
+    return values.clamp(0, 1).mul_(255).round_().to(torch.uint8)

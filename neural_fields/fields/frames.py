@@ -203,6 +203,10 @@ class Still:
     def __init__(self, picture: Tensor) -> None:
         self._picture = picture
 
+    def lattice(self, x: Tensor, y: Tensor) -> Tensor:
+        """Values [height, width, 3] at columns x [width] and rows y [height] in pixels."""
+        return self.value(torch.cartesian_prod(y, x).flip(1)).view(len(y), len(x), 3)
+
     def value(self, positions: Tensor) -> Tensor:
         """Values [n, 3] at positions [n, 2] in pixels; those outside take the nearest edge."""
         height, width = self._picture.shape[:2]

@@ -17,7 +17,17 @@ from neural_fields.fields.image import MAX_SIDE, MIDDLE
 from neural_fields.fields.modulated import trunk_modulation
 from neural_fields.fields.quantize import check_weight_bits
 from neural_fields.fields.radiance import Samples
-from neural_fields.ops import FrameSpec, MlpSpec, Precision, VoxelsSpec, frame, voxels
+from neural_fields.ops import (
+    FrameSpec,
+    MlpSpec,
+    Place,
+    Precision,
+    Slice,
+    VoxelsSpec,
+    frame,
+    frame_lattice,
+    voxels,
+)
 
 MAX_FRAMES = 1 << 20
 _MAX_MOTION = 1 << 12  # vertices per axis of the displacement's grid
@@ -206,9 +216,11 @@ class Moment:
         self._of, self._time = of, time
         config = of.config
         self._size = torch.tensor([config.width, config.height], dtype=torch.float32)
-        self._margin = torch.tensor(config.margin, dtype=torch.float32)
         self._covered = torch.tensor(config.covered, dtype=torch.float32)
-        self._motion = None if of.motion is None else _between(of.motion, time)
+        margin = torch.tensor(config.margin, dtype=torch.float32)
+        place = torch.cat([self._size / self._covered, margin / self._covered])
+        self._place: Place = tuple(place.tolist())
+        self._motion = None if of.motion is None else _around(of.motion, time)
         self._scale_shift: tuple[Tensor, Tensor] | None = None
         if of.modulation is not None:
             self._scale_shift = of.modulation(torch.tensor([[time]]))
@@ -218,10 +230,10 @@ class Moment:
         """Values [n, 3] at positions [n, 2] in pixels of the frame."""
         inside = torch.minimum(positions.clamp(min=0), self._size)
         if self._frame is not None:
-            spec, grids, params = self._frame
-            motion = None if self._motion is None else self._motion / self._covered
-            place = torch.cat([self._size / self._covered, self._margin / self._covered]).tolist()
-            return frame(inside / self._size, grids, params, spec, motion, tuple(place)) + MIDDLE
+            spec, _, params = self._frame
+            grids = self._frame.grids
+            motion = None if self._motion is None else self._motion.between / self._covered
+            return frame(inside / self._size, grids, params, spec, motion, self._place)
         if self._motion is not None:
             inside = inside + self._displacement(inside)
         times = inside.new_full((len(inside), 1), self._time)
@@ -231,25 +243,47 @@ class Moment:
         values: Tensor = self._of.trunk(cube, *by_sample)
         return values + MIDDLE
 
+    @torch.no_grad()
+    def lattice(self, x: Tensor, y: Tensor) -> Tensor:
+        """Values [height, width, 3] at columns x [width] and rows y [height] in pixels."""
+        if self._frame is None:
+            positions = torch.cartesian_prod(y, x).flip(1)
+            return self.value(positions).view(len(y), len(x), 3)
+        spec, slices, params = self._frame
+        unit = tuple((1 / self._covered).tolist())
+        return frame_lattice(
+            x.clamp(0, float(self._size[0])) / self._size[0],
+            y.clamp(0, float(self._size[1])) / self._size[1],
+            slices,
+            params,
+            spec,
+            self._motion,
+            self._place,
+            unit,
+        )
+
     def _displacement(self, inside: Tensor) -> Tensor:
         """[n, 2] pixels."""
         assert self._motion is not None
-        high, wide = self._motion.shape[:2]
-        grid = self._motion.reshape(-1, 2)
+        motion = self._motion.between
+        high, wide = motion.shape[:2]
+        grid = motion.reshape(-1, 2)
         return voxels(inside / self._size, grid, VoxelsSpec((wide, high), 2))
 
     def _framed(self, trunk: FrameTrunk | None) -> FrameTrunk | None:
-        """With what moves and with the modulation in the network's own parameters."""
+        """With what moves; modulation and the middle of values are in the network's parameters."""
         if trunk is None:
             return None
-        spec, grids, params = trunk
+        spec, slices, params = trunk
         if self._motion is not None:
-            high, wide = self._motion.shape[:2]
+            high, wide = self._motion.moments.shape[1:3]
             spec = FrameSpec(spec.levels, spec.network, (wide, high))
         if self._scale_shift is not None:
             scale, shift = self._scale_shift
             params = modulated_params(params, spec.network, scale[0], shift[0])
-        return FrameTrunk(spec, grids, params)
+        n = spec.network.n_output
+        params = torch.cat([params[:-n], params[-n:] + MIDDLE])
+        return FrameTrunk(spec, slices, params)
 
 
 def modulated_params(params: Tensor, network: MlpSpec, scale: Tensor, shift: Tensor) -> Tensor:
@@ -283,7 +317,7 @@ def modulated_params(params: Tensor, network: MlpSpec, scale: Tensor, shift: Ten
     return torch.cat([*parts, params[at:]])
 
 
-def _between(grid: Tensor, time: float) -> Tensor:
-    """[height, width, 2] of a grid [moments, height, width, 2] at a time in [0, 1]."""
+def _around(grid: Tensor, time: float) -> Slice:
+    """A grid [moments, height, width, 2] at a time in [0, 1]."""
     lower, share = around(grid.shape[0], time)
-    return torch.lerp(grid[lower], grid[lower + 1], share)
+    return Slice(grid[lower : lower + 2], share)

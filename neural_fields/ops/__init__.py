@@ -9,7 +9,7 @@ from neural_fields.ops._library import use_reference
 from neural_fields.ops.adam import Adam, adam_step
 from neural_fields.ops.composite import Composited, composite
 from neural_fields.ops.distill import SampleLevels, hardest, level_losses, visible_samples
-from neural_fields.ops.frame import FrameSpec, frame
+from neural_fields.ops.frame import FrameSpec, Place, Slice, frame, frame_lattice
 from neural_fields.ops.frequency import frequency
 from neural_fields.ops.fused import (
     RadianceGradients,
@@ -58,12 +58,14 @@ __all__ = [
     "ModulationSpec",
     "OccupancySpec",
     "PackedSamples",
+    "Place",
     "Precision",
     "RadianceGradients",
     "RadianceParams",
     "RadianceSamples",
     "RadianceSpec",
     "SampleLevels",
+    "Slice",
     "SlopeSpec",
     "SparseGradient",
     "TensorPlanesSpec",
@@ -71,6 +73,7 @@ __all__ = [
     "adam_step",
     "composite",
     "frame",
+    "frame_lattice",
     "frequency",
     "hardest",
     "hash_grid",

@@ -8,8 +8,9 @@ float32.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -94,6 +95,71 @@ def frame(
     """
     result: Tensor = _Frame.apply(positions, grids, params, motion, spec, place)  # type: ignore[no-untyped-call]
     return result
+
+
+class Slice(NamedTuple):
+    """A grid between moments [1 or 2, height, width, channels], by the share of the second."""
+
+    moments: Tensor
+    share: float
+
+    @property
+    def between(self) -> Tensor:
+        """[height, width, channels]."""
+        if len(self.moments) == 1:
+            return self.moments[0]
+        return torch.lerp(self.moments[0], self.moments[1], self.share)
+
+
+def frame_lattice(
+    x: Tensor,
+    y: Tensor,
+    levels: Sequence[Slice],
+    params: Tensor,
+    spec: FrameSpec,
+    motion: Slice | None = None,
+    place: Place = (1.0, 1.0, 0.0, 0.0),
+    unit: tuple[float, float] = (1.0, 1.0),
+) -> Tensor:
+    """Values at all crossings of columns and rows of a picture: `frame` for showing videos.
+
+    Args:
+        x: [width] in [0, 1].
+        y: [height] in [0, 1].
+        levels: of each grid the moments around the one that is shown.
+        params: as for `frame`, as are the next.
+        spec: the shape.
+        motion: of displacements; None where `spec.motion` is None.
+        place: as for `frame`.
+        unit: by which x and y of displacements are multiplied.
+
+    Returns:
+        [height, width, spec.network.n_output], not differentiable.
+
+    Raises:
+        TypeError: a tensor is not float32.
+        ValueError: a shape is wrong.
+
+    Example:
+        >>> spec = FrameSpec(((8, 6, 2),), MlpSpec((2, 16, 3)))
+        >>> level = Slice(torch.rand(2, 6, 8, 2), 0.5)
+        >>> x, y = torch.linspace(0, 1, 16), torch.linspace(0, 1, 12)
+        >>> frame_lattice(x, y, [level], torch.rand(spec.network.n_params), spec).shape
+        torch.Size([12, 16, 3])
+    """
+    output = torch.empty(len(y), len(x), spec.network.n_output)
+    native("frame", x).frame_lattice(
+        _shape_of(spec),
+        place,
+        x,
+        y,
+        [(level.moments.detach(), level.share) for level in levels],
+        None if motion is None else (motion.moments.detach(), motion.share),
+        unit,
+        params.detach(),
+        output,
+    )
+    return output
 
 
 class _Frame(torch.autograd.Function):

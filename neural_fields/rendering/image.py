@@ -10,7 +10,8 @@ from torch import Tensor
 
 from neural_fields.fields import ImageField, Samples
 
-_CHUNK = 1 << 16  # pixels at once, so that activations stay small
+_CHUNK = 1 << 16  # positions at once, so that activations stay small
+_ROWS = 1 << 18  # samples of whole rows at once
 Crop = tuple[float, float, float, float]
 
 
@@ -39,19 +40,23 @@ def render_image(
     """
     config = field.config
     whole = (0.0, 0.0, float(config.width), float(config.height))
-    return sample_plane(
-        lambda part: field.value(Samples(part)), config.channels, width, height, crop or whole
-    )
+
+    def lattice(x: Tensor, y: Tensor) -> Tensor:
+        positions = torch.cartesian_prod(y, x).flip(1)
+        values = [field.value(Samples(part)) for part in torch.split(positions, _CHUNK)]
+        return torch.cat(values).view(len(y), len(x), -1)
+
+    return sample_plane(lattice, config.channels, width, height, crop or whole)
 
 
 def sample_plane(
-    value: Callable[[Tensor], Tensor],
+    lattice: Callable[[Tensor, Tensor], Tensor],
     n_channels: int,
     width: int | None,
     height: int | None,
     part: Crop,
 ) -> Tensor:
-    """A picture [height, width, n_channels] of values [n, n_channels] at positions [n, 2].
+    """A picture [height, width, n_channels] of what `lattice` has at columns and rows.
 
     `part` is left, top, width and height, of which a pixel is a mean over at most 16 x 16 samples,
     one per unit of length; width and height of the picture are the part's where they are None.
@@ -61,13 +66,14 @@ def sample_plane(
     per_pixel = min(16, max(1, math.ceil(max(wide / width, high / height) - 1e-6)))
     x = left + (torch.arange(width * per_pixel) + 0.5) * (wide / (width * per_pixel))
     y = top + (torch.arange(height * per_pixel) + 0.5) * (high / (height * per_pixel))
+    rows = max(1, _ROWS // (x.numel() * per_pixel))
+    if per_pixel == 1 and rows >= height:
+        return lattice(x, y)
     picture = torch.empty(height, width, n_channels)
-    rows = max(1, _CHUNK // (x.numel() * per_pixel))
     for first in range(0, height, rows):
         last = min(first + rows, height)
         ys = y[first * per_pixel : last * per_pixel]
-        positions = torch.cartesian_prod(ys, x).flip(1)
-        values = torch.cat([value(part) for part in torch.split(positions, _CHUNK)])
+        values = lattice(x, ys)
         blocks = values.view(last - first, per_pixel, width, per_pixel, -1)
         picture[first:last] = blocks.mean(dim=(1, 3))
     return picture

@@ -42,4 +42,4 @@ def render_frame(
     """
     config = field.config
     whole = (0.0, 0.0, float(config.width), float(config.height))
-    return sample_plane(field.at(time).value, 3, width, height, crop or whole)
+    return sample_plane(field.at(time).lattice, 3, width, height, crop or whole)

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from neural_fields import _core
-from neural_fields.ops import FrameSpec, MlpSpec, VoxelsSpec, frame, mlp, voxels
+from neural_fields.ops import (
+    FrameSpec,
+    MlpSpec,
+    Slice,
+    VoxelsSpec,
+    frame,
+    frame_lattice,
+    mlp,
+    voxels,
+)
 
 LEVELS = {
     "one": ((7, 5, 1),),
@@ -129,3 +138,58 @@ def test_wrong_tensors_are_refused() -> None:
     moving = FrameSpec(spec.levels, spec.network, (3, 3))
     with pytest.raises((TypeError, ValueError), match="motion"):
         frame(positions, grids, params, moving)
+
+
+def _slices(spec: FrameSpec, seed: int) -> list[Slice]:
+    """One or two moments of every level."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        Slice(torch.randn(1 + k % 2, high, wide, channels, generator=generator), 0.3 * (k % 2))
+        for k, (wide, high, channels) in enumerate(spec.levels)
+    ]
+
+
+@pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("size", "moves"), [((0, 3), True), ((1, 1), True), ((131, 7), False)])
+def test_a_lattice_is_all_crossings(
+    isa: str, network: str, size: tuple[int, int], moves: bool
+) -> None:
+    spec, (_, _, params, *_) = _case("all", network, moves, 1)
+    levels = _slices(spec, 2)
+    generator = torch.Generator().manual_seed(3)
+    x, y = (1.2 * torch.rand(n, generator=generator) - 0.1 for n in size)
+    motion, moved, unit = None, None, (0.5, 2.0)
+    if moves:
+        motion = Slice(0.05 * torch.randn(2, 4, 5, 2, generator=generator), 0.75)
+        moved = motion.between * torch.tensor(unit)
+    grids = torch.cat([level.between.reshape(-1) for level in levels])
+    positions = torch.cartesian_prod(y, x).flip(1)
+    before = _core.active_isa()
+    try:
+        _core.set_isa(isa)
+    except ValueError:
+        pytest.skip(f"this processor has no {isa}")
+    try:
+        found = frame_lattice(x, y, levels, params, spec, motion, PLACE, unit)
+        expected = frame(positions, grids, params, spec, moved, PLACE)
+    finally:
+        _core.set_isa(before)
+    assert found.shape == (size[1], size[0], spec.network.n_output)
+    torch.testing.assert_close(found.view(expected.shape), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_lattice_refuses_what_does_not_fit() -> None:
+    spec, (_, _, params) = _case("pairs", "relu", False, 1)
+    levels, x = _slices(spec, 1), torch.rand(4)
+    with pytest.raises(ValueError, match="slice per level"):
+        frame_lattice(x, x, levels[1:], params, spec)
+    three = Slice(torch.rand(3, 4, 9, 2), 0.5)
+    with pytest.raises(ValueError, match="one or two moments"):
+        frame_lattice(x, x, [three, levels[1]], params, spec)
+    with pytest.raises(ValueError, match="level"):
+        frame_lattice(x, x, [levels[1], levels[0]], params, spec)
+    with pytest.raises(ValueError, match="motion"):
+        frame_lattice(x, x, levels, params, spec, Slice(torch.rand(1, 3, 3, 2), 0.0))
+    with pytest.raises(TypeError, match="y"):
+        frame_lattice(x, x.double(), levels, params, spec)

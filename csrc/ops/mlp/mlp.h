@@ -91,7 +91,7 @@ template <class L>
 NF_HD L activation(Activation kind, L z, ScalarOf<L> beta) {
   const L zero = broadcast<L>(0);
   switch (kind) {
-    case Activation::relu: return select(z > zero, z, select(z == z, zero, z));  // NaN stays NaN
+    case Activation::relu: return select(z <= zero, zero, z);  // NaN stays NaN
     case Activation::softplus: {
       const L a = z * beta;
       const L magnitude = select(a > zero, a, -a);
