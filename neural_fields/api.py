@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neural_fields.architectures import Architecture
 from neural_fields.codec.decoder import CodedVideo
 from neural_fields.codec.evaluate import downscale_of, evaluate_coded
-from neural_fields.data.clip import load_frames
 from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.data.kind import data_kind
 from neural_fields.data.mesh import Mesh, load_mesh
@@ -37,17 +35,21 @@ from neural_fields.fields.load import Field, build_field, load, save
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.seen import seen_by_camera
 from neural_fields.rendering.volume import Mode
-from neural_fields.spectra.choice import Choice, Search, Signal, choose
+from neural_fields.spectra.choice import Choice, Search, Signal, Tunable, choose
+from neural_fields.spectra.moving import CourseSignal, FramesSignal, Tempo
 from neural_fields.spectra.search import SEEDS
 from neural_fields.spectra.signals import signal_of
 from neural_fields.training.evaluate import evaluate as evaluate_field
 from neural_fields.training.evaluate import evaluate_image
 from neural_fields.training.evaluate_sdf import evaluate_sdf
 from neural_fields.training.evaluate_video import evaluate_video
+from neural_fields.training.motion import estimate_motion
 from neural_fields.training.presets import (
     image_setup,
+    motion_cells,
     radiance_setup,
     sdf_setup,
+    video_setup,
     with_choices,
 )
 from neural_fields.training.tcnn import Chosen, FieldChoice, chosen_field
@@ -173,7 +175,6 @@ def load_what(
     return load_for(protocol, data, split, field)
 
 
-_FRAMES = 10  # of a video, one per start of the field
 _NEEDS: dict[str, tuple[str, type[Dataset | Picture | Mesh | Video]]] = {
     "dynamic": ("data set", Dataset),
     "radiance": ("data set", Dataset),
@@ -247,7 +248,7 @@ def export(
 
 
 def fresh(
-    signal: str | os.PathLike[str] | Picture | Mesh | Dataset,
+    signal: str | os.PathLike[str] | Picture | Mesh | Dataset | Video,
     field: FieldChoice = "siren",
     *,
     preset: str = "default",
@@ -264,13 +265,13 @@ def fresh(
     """Choose an architecture's frequencies for a signal before it is fitted (FreSh).
 
     Args:
-        signal: a picture, a video (ten of its frames), a mesh, or a folder of posed photographs;
-            by path or loaded.
+        signal: a picture, a video, a mesh, or a folder of posed photographs; by path or loaded.
         field: as for `nf.fit`.
         preset: as for `nf.fit`.
         modulate: as for `nf.fit`.
         downscale: box-average pictures by this factor.
-        parameter: its path in the configuration; None: the architecture's first.
+        parameter: its path in the configuration, or `tempo` of a video; None: the architecture's
+            first.
         search: `quick`, or `all` candidates at all samples.
         n_bins: cycles per side that are looked at; None: the parameter's.
         n_seeds: starts per candidate.
@@ -288,10 +289,14 @@ def fresh(
         >>> fresh("photo.png", "siren").value  # doctest: +SKIP
         120.0
     """
-    found, architecture = _signal(signal, chosen_field(field), preset, modulate, downscale)
+    data = _loaded(signal, downscale) if isinstance(signal, str | os.PathLike) else signal
+    if isinstance(data, Video):
+        found, tuned = _moving(data, chosen_field(field), preset, modulate, parameter)
+    else:
+        found, tuned = _resting(data, chosen_field(field), preset, modulate)
     return choose(
         found,
-        architecture,
+        tuned,
         parameter=parameter,
         search=search,
         n_bins=n_bins,
@@ -302,16 +307,22 @@ def fresh(
     )
 
 
-def _signal(
-    signal: str | os.PathLike[str] | Picture | Mesh | Dataset,
-    field: Chosen,
-    preset: str,
-    modulate: str,
-    downscale: int,
-) -> tuple[Signal, Architecture]:
+def _moving(
+    data: Video, field: Chosen, preset: str, modulate: str, parameter: str | None
+) -> tuple[Signal, Tunable]:
+    """What is measured of a video, and what is tuned: the architecture, or how fast time runs."""
+    cells = motion_cells(data)
+    motion = None if cells is None else estimate_motion(data.frames, *cells)
+    config = with_choices(video_setup(data, field, preset, motion)[0], "float32", modulate, 32)
+    if parameter == "tempo":
+        return CourseSignal(data, config, motion), Tempo(config.tempo)
+    return FramesSignal(data, config, motion), config.architecture
+
+
+def _resting(
+    data: Picture | Mesh | Dataset, field: Chosen, preset: str, modulate: str
+) -> tuple[Signal, Tunable]:
     """What is measured, and the architecture of the field that would be fitted to it."""
-    data: Picture | Mesh | Dataset | list[Picture]
-    data = _loaded(signal, downscale) if isinstance(signal, str | os.PathLike) else signal
     n_cameras = 0
     config: RadianceConfig | SdfConfig | ImageConfig
     if isinstance(data, Dataset):
@@ -319,21 +330,18 @@ def _signal(
     elif isinstance(data, Mesh):
         config = sdf_setup(data, field, preset)[0]
     else:
-        picture = data[0] if isinstance(data, list) else data
-        config = image_setup(picture, field, preset)[0]
+        config = image_setup(data, field, preset)[0]
     config = with_choices(config, "float32", modulate, 32, n_cameras)
     return signal_of(data, config), config.architecture
 
 
-def _loaded(
-    path: str | os.PathLike[str], downscale: int
-) -> Picture | Mesh | Dataset | list[Picture]:
+def _loaded(path: str | os.PathLike[str], downscale: int) -> Picture | Mesh | Dataset | Video:
     kind = data_kind(path)
     if kind == "nerf":
         return load_dataset(path, "train", downscale)
     if kind == "sdf":
         return load_mesh(path)
-    return load_frames(path, _FRAMES) if kind == "video" else load_picture(path, downscale)
+    return load_video(path, downscale) if kind == "video" else load_picture(path, downscale)
 
 
 def load_for(

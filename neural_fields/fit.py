@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import torch
@@ -20,19 +19,17 @@ from neural_fields.data.picture import Picture, load_picture
 from neural_fields.data.video import Video, load_video
 from neural_fields.decoders.frames import FrameNetwork
 from neural_fields.errors import InputError, unknown_value
-from neural_fields.fields import RadianceConfig, SurfaceConfig, read_field_file
+from neural_fields.fields import RadianceConfig, SurfaceConfig
 from neural_fields.fields.surface import Density
-from neural_fields.spectra.choice import choose
-from neural_fields.spectra.signals import signal_of
+from neural_fields.spectra.applied import frequencies
 from neural_fields.training.budget import Budget
-from neural_fields.training.checkpoint import Description, checkpoint_path
+from neural_fields.training.checkpoint import Description
 from neural_fields.training.frames import FramesTrainer
 from neural_fields.training.image import ImageTrainer
 from neural_fields.training.loop import Control
 from neural_fields.training.motion import estimate_motion
 from neural_fields.training.nerf import NerfOptions, NerfTrainer
 from neural_fields.training.presets import (
-    Config,
     dynamic_setup,
     frames_setup,
     image_setup,
@@ -366,7 +363,7 @@ def _fit_photographs(
     config, training = setup(data, chosen, preset)
     config = with_choices(config, choices.precision, choices.modulate, choices.bits, len(data))
     begun = path if resume else None
-    config, record, spent = _frequencies(config, data, choices.fresh, begun, budget, on_choice)
+    config, record, spent = frequencies(config, data, choices.fresh, begun, budget, on_choice)
     training = _changed(training, options or {})
     trainer = (
         SurfaceTrainer(config, data, training, seed)
@@ -451,7 +448,7 @@ def image(
     config, training = image_setup(data, chosen, preset)
     config = with_choices(config, precision, modulate, bits)
     begun = path if resume else None
-    config, record, spent = _frequencies(config, data, fresh, begun, budget, on_choice)
+    config, record, spent = frequencies(config, data, fresh, begun, budget, on_choice)
     trainer = ImageTrainer(config, data, _changed(training, options or {}), seed)
     about = Description(
         scene={},
@@ -477,6 +474,7 @@ def video(
     modulate: str | None = None,
     precision: str = "float32",
     bits: int = 32,
+    fresh: bool = False,
     motion: bool = True,
     downscale: int = 1,
     seconds: float | None = None,
@@ -486,6 +484,7 @@ def video(
     options: dict[str, Any] | None = None,
     save_every: float = 60.0,
     on_load: Callable[[Video], None] | None = None,
+    on_choice: Callable[[dict[str, Any]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     control: Control | None = None,
     on_start: Callable[[VideoTrainer | FramesTrainer, Video], None] | None = None,
@@ -502,6 +501,8 @@ def video(
             channels can be modulated one by one.
         precision: of the networks' products: `float32`, or `bf16`, which is faster and rounds.
         bits: of a kept weight: 32, or 8 for small files.
+        fresh: let FreSh choose the architecture's frequencies and how fast time runs; its time
+            counts as trained.
         motion: whether positions move with time; where to is first estimated from the frames,
             which counts as trained.
         downscale: box-average the frames by this factor.
@@ -512,6 +513,7 @@ def video(
         options: fields of `VideoOptions`, or of `FramesOptions`, to change.
         save_every: trained seconds between checkpoints.
         on_load: called once with the video, before motion is estimated.
+        on_choice: called with what FreSh chose and why, once for space and once for time.
         on_progress: called after every step.
         control: pauses the run and asks it for checkpoints, from any thread.
         on_start: called once, when data and trainer are ready.
@@ -534,21 +536,26 @@ def video(
     if on_load is not None:
         on_load(data)
     trainer: FramesTrainer | VideoTrainer
-    spent = 0.0
+    spent, record = 0.0, dict[str, Any]()
     if whole:
-        _refuse_of_frames(precision, motion)
+        _refuse_of_frames(precision, motion, fresh)
         setup = frames_setup(data, preset, modulate, bits)
         trainer = FramesTrainer(setup[0], data, _changed(setup[1], options or {}), seed)
     else:
         displacements, spent = _displacements(data, budget, motion)
         config, training = video_setup(data, chosen, preset, displacements)
         config = with_choices(config, precision, modulate, bits)
+        begun = path if resume else None
+        config, record, seconds_of_choice = frequencies(
+            config, data, fresh, begun, budget, on_choice, motion=displacements, spent=spent
+        )
+        spent += seconds_of_choice
         changed: VideoOptions = _changed(training, options or {})
         trainer = VideoTrainer(config, data, changed, seed, displacements)
     about = Description(
         scene={"fps": float(data.fps), "times": list(data.times)},
         protocol=dict(data.protocol),
-        provenance=provenance(seed, preset, trainer.options, data.fingerprint),
+        provenance=provenance(seed, preset, trainer.options, data.fingerprint) | record,
     )
     if on_start is not None:
         on_start(trainer, data)
@@ -560,11 +567,12 @@ def video(
     return run_plan(trainer, plan, on_progress)
 
 
-def _refuse_of_frames(precision: str, motion: bool) -> None:
+def _refuse_of_frames(precision: str, motion: bool, fresh: bool) -> None:
     if precision != "float32":
         raise InputError(f"--precision {precision}: {FrameNetwork.name} needs float32.")
-    if not motion:
-        raise InputError(f"--no-motion: does not apply to {FrameNetwork.name}; leave it out.")
+    for flag, given in (("--no-motion", not motion), ("--fresh", fresh)):
+        if given:
+            raise InputError(f"{flag}: does not apply to {FrameNetwork.name}; leave it out.")
 
 
 def _displacements(data: Video, budget: Budget, motion: bool) -> tuple[Tensor | None, float]:
@@ -647,7 +655,7 @@ def sdf(
     if on_load is not None:
         on_load(data)
     begun = path if resume else None
-    config, record, spent = _frequencies(config, data, fresh, begun, budget, on_choice)
+    config, record, spent = frequencies(config, data, fresh, begun, budget, on_choice)
     trainer = SdfTrainer(config, MeshShape(data), _changed(training, options or {}), seed)
     about = Description(
         scene={"box": config.box, "unit": trainer.field.unit},
@@ -682,39 +690,6 @@ def _budget(
     if seconds is None and steps is None:
         seconds = default_seconds(kind, field, preset)
     return Budget(steps=steps, seconds=seconds)
-
-
-def _frequencies(
-    config: Config,
-    data: Picture | Dataset | Mesh,
-    fresh: bool,
-    begun: Path | None,
-    budget: Budget,
-    on_choice: Callable[[dict[str, Any]], None] | None,
-) -> tuple[Config, dict[str, Any], float]:
-    """The configuration with what FreSh chose, what files say of it, and the seconds it took.
-
-    A run that goes on has the frequencies that it began with.
-    """
-    if not fresh:
-        return config, {}, 0.0
-    if begun is not None:
-        content = read_field_file(checkpoint_path(begun))
-        record = content.provenance.get("fresh")
-        if record is None:
-            raise InputError(f"--fresh: {begun} was begun without it; leave it out to go on.")
-        architecture, spent = architectures.from_dict(content.config["architecture"]), 0.0
-    else:
-        choice = choose(signal_of(data, config), config.architecture)  # type: ignore[arg-type]
-        record, architecture, spent = choice.to_dict(), choice.architecture, choice.seconds
-        if budget.seconds is not None and spent >= budget.seconds:
-            raise InputError(
-                f"--fresh: choosing took {spent:.1f} s of --seconds {budget.seconds:g}, which "
-                "leaves none for training; give more."
-            )
-    if on_choice is not None:
-        on_choice(record)
-    return replace(config, architecture=architecture), {"fresh": record}, spent
 
 
 def _check_numbers(seed: int, save_every: float) -> None:

@@ -78,7 +78,7 @@ def chosen(picture: Picture, architecture: Architecture, way: str) -> dict[str, 
         bins = 64 if architecture.spectral()[0].n_bins == 128 else 128
     config, _ = image_setup(picture, architecture)
     choice: Choice = choose(
-        PictureSignal([picture], config), architecture, search=search, n_bins=bins
+        PictureSignal(picture, config), architecture, search=search, n_bins=bins
     )
     return choice.to_dict()
 
@@ -126,7 +126,7 @@ def drifted(picture: Picture, architecture: Architecture, steps: int) -> dict[st
     """How far a field's spectrum is from the picture's after some training."""
     options = {"batch_pixels": BATCH}
     run = fit.image(picture, field=architecture, steps=max(steps, 1), options=options)
-    signal = PictureSignal([picture], image_setup(picture, architecture)[0])
+    signal = PictureSignal(picture, image_setup(picture, architecture)[0])
     if steps:
         values = signal.of(cast(ImageField, run.field), None)
     else:

@@ -32,7 +32,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
 _SDF_KEYS = {key: kinds for key, kinds in _KEYS.items() if key != "downscale"}
 _NERF_KEYS: dict[str, tuple[type, ...]] = {**_KEYS, "background": (str, list)}
 _VIDEO_KEYS: dict[str, tuple[type, ...]] = {
-    **{key: kinds for key, kinds in _KEYS.items() if key != "fresh"},
+    **_KEYS,
     "motion": (bool,),
 }
 _DYNAMIC_KEYS = {key: kinds for key, kinds in _NERF_KEYS.items() if key != "fresh"}
@@ -375,6 +375,7 @@ def fit_video(
     modulate: str | None = None,
     precision: str | None = None,
     bits: int | None = None,
+    fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     no_motion: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     seconds: float | None = None,
     steps: int | None = None,
@@ -404,14 +405,16 @@ def fit_video(
             multiply it and rounds.
         bits: of a kept weight: 32, or 8, which trains with rounded weights and keeps a byte of
             each, for small files.
+        fresh: let FreSh choose the architecture's frequencies and how fast time runs before
+            training (nf fresh shows how); the time counts.
         no_motion: do not let positions move with time, as estimated from the frames at first.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
         device: where to train; this version trains on the CPU.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
-        config: TOML file with field, preset, modulate, precision, bits, motion, seconds, steps,
-            seed and downscale, and a table [training].
+        config: TOML file with field, preset, modulate, precision, bits, fresh, motion, seconds,
+            steps, seed and downscale, and a table [training].
         downscale: box-average the frames by this factor (1).
         save_every: trained seconds between checkpoints.
         json: write the summary as JSON to this file, or - for stdout.
@@ -425,6 +428,7 @@ def fit_video(
         "modulate": modulate,
         "precision": precision,
         "bits": bits,
+        "fresh": fresh or None,
         "motion": False if no_motion else None,
         "seconds": seconds,
         "steps": steps,
@@ -434,7 +438,7 @@ def fit_video(
     chosen = _merged(config, flags, _VIDEO_KEYS)
     view = _View("video", chosen, json)
     with Watch(False, 0, output, view.start_video, view.progress, json) as watch:
-        calls = {**watch.calls, "on_load": view.load_video, **chosen}
+        calls = {**watch.calls, "on_load": view.load_video, "on_choice": view.choice, **chosen}
         run = fit.video(data, output, resume=resume, save_every=save_every, **calls)
         return view.finish(run, data, watch)
 

@@ -45,7 +45,8 @@ def fresh(
         preset: as for nf fit.
         modulate: as for nf fit.
         parameter: which one of the architecture's; by default first_omega of siren and wire, sigma
-            of fourier, first_bias of finer, octaves of mlp, the finest level of hash and rbf.
+            of fourier, first_bias of finer, octaves of mlp, the finest level of hash and rbf; of a
+            video also tempo, the share of the cube that its time runs over.
         search: quick goes by golden sections at as few samples as it needs; all looks at every
             candidate at all samples.
         bins: cycles per side that are looked at; by default 64 of siren and 128 of others, half of
@@ -53,7 +54,7 @@ def fresh(
         seeds: starts of the field per candidate.
         candidates: values to look at instead of the architecture's, ascending.
         both_quadrants: also count waves that run the other way, which the paper leaves out.
-        downscale: box-average pictures by this factor.
+        downscale: box-average pictures or frames by this factor.
         json: write the result as JSON to this file, or - for stdout.
     """
     from neural_fields import api
@@ -86,8 +87,9 @@ def fresh(
     plot(choice, path)
     say(f"wrote {path}", json)
     kind = data_kind(signal)
-    if kind != "video":
-        say(f"fit with it:  nf fit {kind} {signal} --field {field} --fresh -o ...", json)
+    if kind == "video" and choice.parameter != "tempo":
+        say(f"how fast time runs:  nf fresh {signal} --field {field} --parameter tempo", json)
+    say(f"fit with it:  nf fit {kind} {signal} --field {field} --fresh -o ...", json)
     emit_json(json, {**choice.to_dict(), "output": str(path)})
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing.synchronize import Event
 from typing import Any
 
+import torch
 import torch.multiprocessing as torch_multiprocessing
 
 from neural_fields import _core
@@ -210,6 +211,7 @@ def _begin(threads: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _core.set_num_threads(threads)
+    torch.set_num_threads(threads)
 
 
 def _in_worker(number: int, video: Video, order: Order, stop: Any, reports: Any) -> CodedGroup:

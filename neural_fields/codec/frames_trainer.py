@@ -80,18 +80,21 @@ class FramesCodecTrainer(FramesTrainer):
         self._progress = progress
         return super().step(progress)
 
+    def _backward(self, loss: Tensor, progress: float) -> None:
+        learnt = [self._log_steps] if self._quantiser.rule == "step" else []
+        gradients = self.state.backward(loss, [*self._rates.weights, *learnt])
+        self._rates.learn(gradients[: len(self._rates.weights)])
+        if learnt:
+            self._log_steps.grad = gradients[-1]
+            share = _STEP_RATE * self.options.learning_rate * self._share(progress)
+            self._of_steps.param_groups[0]["lr"] = share
+            self._of_steps.step()
+
     def _loss(self, index: int) -> tuple[Tensor, float]:
         rate = self._seen() / self.data.frames[..., 0].numel()
         error, mse = super()._loss(index)
         loss = error + self.price * rate
         self.bits_per_pixel = float(rate.detach())
-        self._rates.learn(rate)
-        if self._quantiser.rule == "step":
-            (gradient,) = torch.autograd.grad(loss, self._log_steps, retain_graph=True)
-            self._log_steps.grad = gradient
-            share = _STEP_RATE * self.options.learning_rate * self._share(self._progress)
-            self._of_steps.param_groups[0]["lr"] = share
-            self._of_steps.step()
         return loss, mse
 
     def _seen(self) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -35,15 +37,14 @@ class RateModels:
 
     def __init__(self, n: int) -> None:
         self._models = [RateModel() for _ in range(n)]
-        self._weights = [model.weights for model in self._models]
-        self._optimiser = torch.optim.Adam(self._weights, lr=_RATE)
+        self.weights: list[Tensor] = [model.weights for model in self._models]
+        self._optimiser = torch.optim.Adam(self.weights, lr=_RATE)
 
     def __getitem__(self, number: int) -> RateModel:
         return self._models[number]
 
-    def learn(self, rate: Tensor) -> None:
-        """One step towards fewer bits; `rate` keeps its graph."""
-        gradients = torch.autograd.grad(rate, self._weights, retain_graph=True, allow_unused=True)
-        for weight, gradient in zip(self._weights, gradients, strict=True):
+    def learn(self, gradients: Sequence[Tensor | None]) -> None:
+        """One step towards fewer bits, by those of `weights`."""
+        for weight, gradient in zip(self.weights, gradients, strict=True):
             weight.grad = gradient
         self._optimiser.step()

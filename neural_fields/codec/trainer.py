@@ -71,7 +71,8 @@ class CodecTrainer(VideoTrainer):
         bits = looks.bits() / len(times) + self._bits_of_others()
         rate = bits / self.data.frames[..., 0].numel()
         self.bits_per_pixel = float(rate.detach())
-        self._rates.learn(rate)
+        weights = self._rates.weights
+        self._rates.learn(torch.autograd.grad(rate, weights, retain_graph=True, allow_unused=True))
         return error + self.price * rate, float(error.detach())
 
     def _others(self) -> list[Part]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from neural_fields.errors import InputError
 from neural_fields.fields.upgrade import upgraded
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _KEY = "neural_fields"
 _ENTRIES = ("kind", "config", "scene", "protocol", "provenance", "metrics", "checkpoint")
 

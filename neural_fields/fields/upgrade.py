@@ -29,6 +29,7 @@ def upgraded(
     3 to 4: `fourier` counts cycles as published, `siren` has a shape of its first matrix,
     torch's biases of `finer` are None, so that 0 means none, and DiF's grids have a deviation.
     4 to 5: what direction a surface's colours see and `planes` of time became choices.
+    5 to 6: how fast a video's time runs became a choice.
     """
     if version < 2 and header["kind"] == "radiance":
         header = {**header, "config": _with_architecture(header["config"])}
@@ -39,6 +40,8 @@ def upgraded(
         header = {**header, "config": _with_frequencies(header["config"])}
     if version < 5:
         header = {**header, "config": _with_time_and_directions(header["kind"], header["config"])}
+    if version < 6 and header["kind"] == "video":
+        header = {**header, "config": {"tempo": 1.0, **header["config"]}}
     return header, tensors
 
 

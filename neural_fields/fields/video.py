@@ -43,6 +43,8 @@ class VideoConfig:
         n_frames: the first is at time 0, the last at 1, the others evenly between.
         architecture: what makes values from positions and times, with its sizes.
         motion: vertices of the displacement's grid along x, y and time; None: nothing moves.
+        tempo: share of the third coordinate that time runs over, about its middle: less is slower.
+            Architectures that have slices of time, such as `pyramid`, do not look at it.
         margin: pixels on the left and right, and above and below, that the architecture covers
             besides a frame's, so that what is displaced has a place.
         precision: of the networks' products, float32 or bf16 (see `MlpSpec`).
@@ -55,6 +57,7 @@ class VideoConfig:
     n_frames: int
     architecture: Architecture = field(default_factory=Pyramid)
     motion: tuple[int, int, int] | None = None
+    tempo: float = 1.0
     margin: tuple[int, int] = (0, 0)
     precision: Precision = "float32"
     modulate: Modulate | None = None
@@ -71,6 +74,8 @@ class VideoConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= most:
                 raise InputError(f"config: {name} needs 1 to {most}, got {value!r}.")
+        if not 0 < self.tempo <= 1:
+            raise InputError(f"config: tempo needs a number above 0 and up to 1, got {self.tempo}.")
         if self.motion is not None and not (
             len(self.motion) == 3 and all(2 <= side <= _MAX_MOTION for side in self.motion)
         ):
@@ -189,7 +194,8 @@ class VideoField(nn.Module):
         if self.trunk.hidden_channels > 0:
             return torch.cat([places / covered, positions[:, 2:]], 1)
         side = covered.max()
-        return torch.cat([(places + (side - covered) / 2) / side, positions[:, 2:]], 1)
+        times = 0.5 + self.config.tempo * (positions[:, 2:] - 0.5)
+        return torch.cat([(places + (side - covered) / 2) / side, times], 1)
 
     def encoded(self, positions: Tensor, times: Tensor) -> Tensor:
         """Values [n, 3] at positions [n, 2] in pixels and times [n]: `value`."""

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 
 from torch import Tensor
 
-from neural_fields.architectures import Architecture, Spectral
+from neural_fields.architectures import Spectral
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.spectra.search import (
     QUICK_SEEDS,
@@ -26,6 +26,23 @@ from neural_fields.spectra.search import (
 from neural_fields.spectra.spectrum import largest_bin, spectrum, wasserstein
 
 Search = Literal["quick", "all"]
+
+
+class Tunable(Protocol):
+    """What has parameters that set frequencies: an architecture, or a video's tempo."""
+
+    @property
+    def name(self) -> str:
+        """In a word."""
+        ...
+
+    def spectral(self) -> tuple[Spectral, ...]:
+        """The parameters, the one that is chosen first in front."""
+        ...
+
+    def with_value(self, path: str, value: object) -> Any:
+        """A copy with another value of one."""
+        ...
 
 
 class Signal(Protocol):
@@ -54,7 +71,7 @@ class Signal(Protocol):
         ...
 
     def untrained(
-        self, architecture: Architecture, seed: int, gain: float, n_points: int | None
+        self, architecture: Any, seed: int, gain: float, n_points: int | None, /
     ) -> Tensor:
         """The same of an untrained field, whose grids are multiplied by `gain`."""
         ...
@@ -65,7 +82,7 @@ class Choice:
     """What was chosen for an architecture, and why.
 
     Attributes:
-        architecture: with the value in place.
+        architecture: with the value in place, or whatever else has the parameter.
         parameter: its path in the configuration.
         value: the chosen one.
         default: what is used without a choice.
@@ -81,7 +98,7 @@ class Choice:
         spectra: by value, the mean over seeds of the untrained fields'.
     """
 
-    architecture: Architecture
+    architecture: Any
     parameter: str
     value: float | None
     default: float | None
@@ -124,7 +141,7 @@ class Choice:
 
 def choose(
     signal: Signal,
-    architecture: Architecture,
+    architecture: Tunable,
     *,
     parameter: str | None = None,
     search: Search = "quick",
@@ -211,7 +228,7 @@ def _ignored(_: int) -> None:
     pass
 
 
-def _parameter(architecture: Architecture, path: str | None) -> Spectral:
+def _parameter(architecture: Tunable, path: str | None) -> Spectral:
     known = {spectral.path: spectral for spectral in architecture.spectral()}
     if not known:
         raise InputError(
@@ -249,7 +266,7 @@ class _Spectra:
     def __init__(
         self,
         signal: Signal,
-        architecture: Architecture,
+        architecture: Tunable,
         spectral: Spectral,
         search: Search,
         n_bins: int,
@@ -267,7 +284,7 @@ class _Spectra:
         self._sums: dict[float | None, Tensor] = {}
         self._counts: dict[float | None, int] = {}
 
-    def with_value(self, value: float | None) -> Architecture:
+    def with_value(self, value: float | None) -> Any:
         """The architecture with another value of the parameter."""
         whole = self._spectral.whole and value is not None
         kept = int(cast(float, value)) if whole else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
@@ -22,6 +22,7 @@ from neural_fields.fields import (
     Samples,
     SdfConfig,
     SdfField,
+    VideoField,
 )
 from neural_fields.fields.image import to_curve
 from neural_fields.spectra.choice import Signal
@@ -37,7 +38,7 @@ _STREAM = -3  # of the starts that are measured and of the views that are drawn
 _CHUNK = 1 << 16
 
 
-class _Plane:
+class PlaneSignal:
     """Samples of pictures of one size: all pixels of those whose smaller side has at most 1024, or
     as many as are wanted.
 
@@ -56,7 +57,7 @@ class _Plane:
         """At most the smaller side of the pictures."""
         return min(self._width, self._height, MAX_SIDE, n_points or MAX_SIDE)
 
-    def _sampled(self, n_points: int | None) -> tuple[Tensor, Tensor]:
+    def sampled(self, n_points: int | None) -> tuple[Tensor, Tensor]:
         """Rows and columns."""
         side = self.side(n_points)
         if n_points is None and side == min(self._height, self._width):
@@ -66,23 +67,23 @@ class _Plane:
 
     def _positions(self, n_points: int | None) -> Tensor:
         """Centres [n, 2] of the sampled pixels, (x, y), row by row."""
-        rows, columns = self._sampled(n_points)
+        rows, columns = self.sampled(n_points)
         y, x = torch.meshgrid(rows + 0.5, columns + 0.5, indexing="ij")
         return torch.stack([x.reshape(-1), y.reshape(-1)], 1)
 
     def _planes(self, values: Tensor, n_points: int | None) -> Tensor:
         """Values [n, c] of those as [c, h, w]."""
-        rows, columns = self._sampled(n_points)
+        rows, columns = self.sampled(n_points)
         return values.T.reshape(-1, len(rows), len(columns))
 
 
-class PictureSignal(_Plane):
-    """Pictures of one size; the field with seed s is compared with one, the same for all."""
+class PictureSignal(PlaneSignal):
+    """A picture."""
 
-    def __init__(self, pictures: Sequence[Picture], config: ImageConfig) -> None:
+    def __init__(self, picture: Picture, config: ImageConfig) -> None:
         super().__init__(config.height, config.width)
-        self.name = pictures[0].name
-        self._pictures, self._config = pictures, config
+        self.name = picture.name
+        self._picture, self._config = picture, config
 
     def bins(self, wanted: int) -> int:
         """All of them."""
@@ -90,8 +91,8 @@ class PictureSignal(_Plane):
 
     def target(self, seed: int, n_points: int | None) -> Tensor:
         """What is fitted [c, h, w], at the sampled pixels."""
-        picture = self._pictures[_drawn(len(self._pictures), seed)]
-        rows, columns = self._sampled(n_points)
+        picture = self._picture
+        rows, columns = self.sampled(n_points)
         values = picture.at((rows[:, None] * self._width + columns).reshape(-1))
         values = values if picture.color_space == "srgb" else to_curve(values)
         return self._planes(values, n_points)
@@ -101,8 +102,8 @@ class PictureSignal(_Plane):
     ) -> Tensor:
         """The same of an untrained field."""
         config = replace(self._config, architecture=architecture)
-        field = ImageField(config, stream_seed(seed, _STREAM))
-        _enlarge(field, gain)
+        field = ImageField(config, start_of(seed))
+        enlarge(field, gain)
         return self.of(field, n_points)
 
     def of(self, field: ImageField, n_points: int | None) -> Tensor:
@@ -110,7 +111,7 @@ class PictureSignal(_Plane):
         return self._planes(_in_chunks(field.encoded, self._positions(n_points)), n_points)
 
 
-class ViewsSignal(_Plane):
+class ViewsSignal(PlaneSignal):
     """Photographs of a scene; the field with seed s is compared with one, the same for all.
 
     Of the field, which has no surface yet, colours without a direction at the cameras' distance
@@ -128,8 +129,8 @@ class ViewsSignal(_Plane):
 
     def target(self, seed: int, n_points: int | None) -> Tensor:
         """Colours [3, h, w] over black, at the sampled pixels."""
-        rows, columns = self._sampled(n_points)
-        color, _ = self._data.image(_drawn(len(self._data), seed))
+        rows, columns = self.sampled(n_points)
+        color, _ = self._data.image(drawn(len(self._data), seed))
         return color[rows][:, columns].permute(2, 0, 1)
 
     def untrained(
@@ -137,10 +138,10 @@ class ViewsSignal(_Plane):
     ) -> Tensor:
         """The same of an untrained field."""
         config = replace(self._config, architecture=architecture)
-        field = RadianceField(config, stream_seed(seed, _STREAM))
-        _enlarge(field, gain)
+        field = RadianceField(config, start_of(seed))
+        enlarge(field, gain)
         pixels = self._positions(n_points)
-        view = torch.full((len(pixels),), _drawn(len(self._data), seed))
+        view = torch.full((len(pixels),), drawn(len(self._data), seed))
         origins, directions = self._data.cameras.rays(view, pixels)
         away = (origins - origins.new_tensor(field.center)).norm(dim=1, keepdim=True)
 
@@ -193,8 +194,8 @@ class ShapeSignal:
     ) -> Tensor:
         """The same of an untrained field."""
         config = replace(self._config, architecture=architecture)
-        field = SdfField(config, stream_seed(seed, _STREAM))
-        _enlarge(field, gain)
+        field = SdfField(config, start_of(seed))
+        enlarge(field, gain)
         side = self.side(n_points)
         cube = field.to_cube(self._positions(side)).float()
         return _in_chunks(field.encoded, cube).view(1, side, side, side)
@@ -207,10 +208,9 @@ class ShapeSignal:
 
 
 def signal_of(
-    data: Picture | Sequence[Picture] | Dataset | Mesh,
-    config: ImageConfig | RadianceConfig | SdfConfig,
+    data: Picture | Dataset | Mesh, config: ImageConfig | RadianceConfig | SdfConfig
 ) -> Signal:
-    """What a field of this configuration is compared with; several pictures are frames of a video.
+    """What a field of this configuration is compared with.
 
     Raises:
         TypeError: the configuration is of another kind of field.
@@ -219,19 +219,25 @@ def signal_of(
         return ViewsSignal(data, config)
     if isinstance(data, Mesh) and isinstance(config, SdfConfig):
         return ShapeSignal(data, config)
-    if isinstance(data, Picture | Sequence) and isinstance(config, ImageConfig):
-        return PictureSignal([data] if isinstance(data, Picture) else data, config)
+    if isinstance(data, Picture) and isinstance(config, ImageConfig):
+        return PictureSignal(data, config)
     raise TypeError(f"signal_of: {type(config).__name__} is not for a {type(data).__name__}.")
 
 
-def _drawn(n: int, seed: int) -> int:
+def start_of(seed: int) -> int:
+    """The seed that the untrained field of a seed starts from."""
+    return stream_seed(seed, _STREAM)
+
+
+def drawn(n: int, seed: int) -> int:
     """One of n, the same for every field with this seed."""
-    generator = torch.Generator().manual_seed(stream_seed(seed, _STREAM))
+    generator = torch.Generator().manual_seed(start_of(seed))
     return int(torch.randint(n, (), generator=generator))
 
 
 @torch.no_grad()
-def _enlarge(field: ImageField | RadianceField | SdfField, gain: float) -> None:
+def enlarge(field: ImageField | RadianceField | SdfField | VideoField, gain: float) -> None:
+    """Multiply its grids."""
     for name in field.trunk.grids:
         field.trunk.get_parameter(name).mul_(gain)
 

@@ -50,6 +50,8 @@ class FramesTrainer:
     that evaluate are averages.
     """
 
+    convolves = True  # torch's threads are at work, see `run_loop`
+
     def __init__(
         self, config: FramesConfig, data: Video, options: FramesOptions, seed: int = 0
     ) -> None:
@@ -70,7 +72,7 @@ class FramesTrainer:
             loss, mse = self._loss(index)
             value = float(loss.detach())
             if math.isfinite(value):
-                self.state.backward(loss)
+                self._backward(loss, progress)
         self.step_number += 1
         n_pixels = self.field.config.width * self.field.config.height
         if math.isfinite(value):
@@ -81,6 +83,10 @@ class FramesTrainer:
     def _as_kept(self) -> AbstractContextManager[None]:
         """See `ValueTrainer`."""
         return quantized(self.field, self.field.config.weight_bits)
+
+    def _backward(self, loss: Tensor, progress: float) -> None:
+        """Takes the gradients of a step's loss."""
+        self.state.backward(loss)
 
     def _drawn(self) -> int:
         """The frame of this step: every epoch shows all of them once, in an order of its own."""

@@ -29,7 +29,10 @@ class Report(Protocol):
 
 
 class Trainer(Protocol):
-    """What the loop needs of a trainer."""
+    """What the loop needs of a trainer.
+
+    One whose time goes into torch's own operations says so: `convolves = True`.
+    """
 
     step_number: int
 
@@ -132,7 +135,9 @@ def run_loop(
             saved_at = seconds
 
     moment = Moment(trainer.step_number, seconds, budget.progress(trainer.step_number, seconds))
-    with _interrupts_noted() as interrupted, one_torch_thread():
+    convolves = getattr(trainer, "convolves", False)
+    threads = contextlib.nullcontext() if convolves else one_torch_thread()
+    with _interrupts_noted() as interrupted, threads:
         while moment.progress < 1.0 and not interrupted.is_set():
             began = time.perf_counter()
             report = trainer.step(moment.progress)

@@ -194,7 +194,7 @@ def video_setup(
     covered = (width + 2 * margin[0], height + 2 * margin[1], n_frames)
     target = Target("video", 3, max(covered[:2]), sides=covered)
     sized, rates = sized_for(field, preset, target)
-    config = VideoConfig(width, height, n_frames, sized, sides, margin)
+    config = VideoConfig(width, height, n_frames, sized, sides, margin=margin)
     return config, VideoOptions(batch_pixels=rates.batch, **of_rates(rates))
 
 

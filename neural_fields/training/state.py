@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -84,18 +84,20 @@ class TrainState:
         for average in self.averages.values():
             average.update(number)
 
-    def backward(self, loss: Tensor) -> None:
-        """Put the gradients of a loss into the optimiser's buffers."""
+    def backward(self, loss: Tensor, others: Sequence[Tensor] = ()) -> tuple[Tensor | None, ...]:
+        """Put the gradients of a loss into the optimiser's buffers; returns those of `others`."""
         gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
-            loss, [*self.parameters.values()], allow_unused=True
+            loss, [*self.parameters.values(), *others], allow_unused=True
         )
+        n = len(self.parameters)
         idle = set[str]()
-        for (name, state), gradient in zip(self.adam.items(), gradients, strict=True):
+        for (name, state), gradient in zip(self.adam.items(), gradients[:n], strict=True):
             if gradient is not None:
                 state.grad.copy_(gradient.reshape(-1))
             elif not state.sparse:  # a sparse one is there already
                 idle.add(name)
         self._idle = frozenset(idle)
+        return gradients[n:]
 
     def start(
         self,

@@ -96,7 +96,7 @@ def bad_files(good):
         "no version": (edited(good, header=lambda h: h.pop("format_version") and None), "version"),
         "version 0": (edited(good, header=_top("format_version", 0)), "version"),
         "version true": (edited(good, header=_top("format_version", True)), "version"),
-        "newer version": (edited(good, header=_top("format_version", 6)), "upgrade"),
+        "newer version": (edited(good, header=_top("format_version", 7)), "upgrade"),
         "no config": (edited(good, header=lambda h: {**h, "config": None}), "config"),
         "lacks scene": (edited(good, header=lambda h: h.pop("scene") and None), "lacks scene"),
         "scene is a list": (edited(good, header=_top("scene", [])), "scene .* wrong type"),

@@ -27,7 +27,7 @@ from neural_fields.fields.load import field_tensors, load, save
 from neural_fields.fields.upgrade import upgraded
 
 FILES = Path(__file__).parents[1] / "files"
-STORED = FILES / "radiance_v5.nf"
+STORED = FILES / "radiance_v6.nf"
 PACKAGE = Path(nf.__file__).parent
 GOOD = STORED.read_bytes()
 BAD = bad_files(GOOD)

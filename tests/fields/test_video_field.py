@@ -20,7 +20,7 @@ CAM = Modulate("time", (5,), normalize=False)
 
 
 def _field(**changes):
-    config = VideoConfig(40, 24, 9, PYRAMID, (5, 4, 3), (6, 4), modulate=CAM)
+    config = VideoConfig(40, 24, 9, PYRAMID, (5, 4, 3), margin=(6, 4), modulate=CAM)
     field = VideoField(dataclasses.replace(config, **changes), seed=3)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():

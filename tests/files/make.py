@@ -1,6 +1,6 @@
 """Makes the stored file of the present format version; run it when FORMAT_VERSION rises.
 
-python tests/files/make.py tests/files/radiance_v5.nf
+python tests/files/make.py tests/files/radiance_v6.nf
 """
 
 import sys

@@ -114,7 +114,7 @@ def picture_of(values):
 
 def signal_of(values, architecture):
     picture = picture_of(values)
-    return PictureSignal([picture], image_setup(picture, architecture)[0])
+    return PictureSignal(picture, image_setup(picture, architecture)[0])
 
 
 SMALL = Siren(hidden=(64, 64))
@@ -224,7 +224,7 @@ def test_every_declared_parameter_can_be_set():
 def test_every_architecture_with_frequencies_chooses(name):
     picture = picture_of(noise(1.0, 64))
     config, _ = image_setup(picture, name)
-    found = choose(PictureSignal([picture], config), config.architecture, n_seeds=3)
+    found = choose(PictureSignal(picture, config), config.architecture, n_seeds=3)
     assert found.n_bins == 31
     assert found.architecture.name == name
     assert all(math.isfinite(d.mean) for d in found.distances)
@@ -313,11 +313,11 @@ def test_choosing_counts_as_trained_seconds(tmp_path):
 def test_what_is_known_against_a_choice_is_said_with_it():
     picture = picture_of(noise(1.0, 140))
     config, _ = image_setup(picture, "hash")
-    found = choose(PictureSignal([picture], config), config.architecture, n_seeds=3)
+    found = choose(PictureSignal(picture, config), config.architecture, n_seeds=3)
     assert found.value < 2048
     assert found.reason.endswith("measured worse (docs/frequencies.md)")
     kept = choose(
-        PictureSignal([picture], config), found.architecture, candidates=(32, 64), n_seeds=3
+        PictureSignal(picture, config), found.architecture, candidates=(32, 64), n_seeds=3
     )
     assert kept.value == found.value
     assert "docs" not in kept.reason
@@ -327,7 +327,7 @@ def test_hash_grids_are_measured_above_rounding():
     """Entries of 1e-4 around a middle of 1/2 leave the noise of float32 in high bins."""
     picture = picture_of(noise(1.0, 140))
     config, _ = image_setup(picture, Hash(finest_resolution=32))
-    signal = PictureSignal([picture], config)
+    signal = PictureSignal(picture, config)
     large, larger = (
         spectrum(signal.untrained(config.architecture, 0, gain, 130), 64) for gain in (100.0, 200.0)
     )
