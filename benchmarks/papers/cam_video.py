@@ -3,6 +3,8 @@
 python -m neural_fields.benchmarks.papers.cam_video --data DIR -o video.json
 python -m neural_fields.benchmarks.papers.cam_video --data DIR -o video.json --parts modulation
 
+The parts: `codecs` and `ours`, rates and distortions; `modulation` and `frames`, the same steps
+with and without modulation, of `pyramid` and of `ffnerv`, the latter at 320x180; `decode`.
 DIR holds video/bunny (132 frames, 1280x720), which is averaged to 640x360. Rows that the JSON file
 has are not computed again. Rates are bytes on disk, containers included and sound left out; PSNR
 and MS-SSIM are of 8-bit RGB, means over frames, of what a decoder shows. The others encode the same
@@ -19,6 +21,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +42,7 @@ from neural_fields.rendering.video import render_frame
 from neural_fields.training.evaluate_video import score_frames
 
 CLIP, DOWNSCALE, SECONDS = "video/bunny/bigbuckbunny_1280x720.mp4", 2, 300.0
-PARTS = ("codecs", "ours", "modulation", "decode")
+PARTS = ("codecs", "ours", "modulation", "frames", "decode")
 CRF = (26, 32, 38, 44)
 PEERS: dict[str, tuple[str, dict[str, str], tuple[int, ...]]] = {
     "x264 medium": ("libx264", {"preset": "medium"}, CRF),
@@ -47,7 +50,7 @@ PEERS: dict[str, tuple[str, dict[str, str], tuple[int, ...]]] = {
     "SVT-AV1 6": ("libsvtav1", {"preset": "6", "svtav1-params": "progress=0"}, (35, 45, 54, 62)),
 }
 SLOWER = ("torch", "torch, sliced")
-SEEDS, MODULATION_STEPS, PRICES = (0, 1, 2), 1200, (0.02, 0.1)
+SEEDS = (0, 1, 2)
 
 
 def peer_row(video: Video, codec: str, options: dict[str, str], crf: int) -> dict[str, Any]:
@@ -274,27 +277,55 @@ def gap(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[str]:
     return said
 
 
-def modulation(rows: Rows, video: Video, seeds: list[int]) -> str:
-    """The same steps with and without modulation, at two prices."""
-    lines = []
-    for price, seed in itertools.product(PRICES, seeds):
-        pair = {}
-        for modulate in ("time", "none"):
+@dataclass(frozen=True)
+class Arm:
+    """A field whose modulation is switched on and off, at two prices of a bit.
+
+    Attributes:
+        part: of the command, and of the rows' names.
+        field: as `nf compress` names it.
+        downscale: of the clip.
+        steps: of a run.
+        prices: of a bit per pixel.
+    """
+
+    part: str
+    field: str
+    downscale: int
+    steps: int
+    prices: tuple[float, float]
+
+
+ARMS = (
+    Arm("modulation", "pyramid", DOWNSCALE, 1200, (0.02, 0.1)),
+    Arm("frames", "ffnerv", 2 * DOWNSCALE, 1320, (0.01, 0.04)),
+)
+
+
+def modulation(rows: Rows, video: Video, arm: Arm, seeds: list[int]) -> str:
+    """The same steps with and without modulation, and BD-rates of with against without."""
+    lines, rates = [], []
+    for seed in seeds:
+        curves: dict[str, list[dict[str, Any]]] = {"time": [], "none": []}
+        for price, modulate in itertools.product(arm.prices, curves):
             make = partial(
                 our_row,
                 video,
                 None,
-                steps=MODULATION_STEPS,
+                field=arm.field,
+                steps=arm.steps,
                 seed=seed,
                 modulate=modulate,
                 options={"price": price},
             )
-            pair[modulate] = rows.get(f"modulation.{modulate}.{price}.{seed}", make)
-        for modulate, row in pair.items():
-            lines.append(
-                [f"{price}", f"{seed}", modulate, f"{row['bpp']:.5f}", f"{row['psnr']:.3f}"]
-            )
-    return markdown(["price", "seed", "modulation", "bits per pixel", "PSNR"], lines)
+            row = rows.get(f"{arm.part}.{modulate}.{price}.{seed}", make)
+            curves[modulate].append(row)
+            psnr = f"{row['psnr']:.3f}"
+            lines.append([f"{price}", f"{seed}", modulate, f"{row['bpp']:.5f}", psnr])
+        rates.append(bd_rate(curves["time"], curves["none"]))
+    table = markdown(["price", "seed", "modulation", "bits per pixel", "PSNR"], lines)
+    said = ", ".join(f"{rate:+.1f} %" for rate in rates)
+    return f"{table}\n\n{arm.field}: with modulation against without: {said}"
 
 
 def decoding(rows: Rows, video: Video) -> str:
@@ -320,8 +351,10 @@ def main() -> None:
     video = load_video(options.data / CLIP, DOWNSCALE)
     if "codecs" in options.parts or "ours" in options.parts:
         print(codecs(rows, video, options.seconds, ours="ours" in options.parts))
-    if "modulation" in options.parts:
-        print(modulation(rows, video, options.seeds))
+    for arm in ARMS:
+        if arm.part in options.parts:
+            clip = load_video(options.data / CLIP, arm.downscale)
+            print(modulation(rows, clip, arm, options.seeds))
     if "decode" in options.parts:
         print(decoding(rows, video))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -122,13 +123,10 @@ def decompress(
         exact: compute on the portable path instead of this processor's fastest.
         json: write a summary as JSON to this file, or - for stdout.
     """
-    from neural_fields import _core
-    from neural_fields.codec.decoder import CodedVideo
+    from neural_fields.codec.decoder import CodedVideo, exactly
     from neural_fields.codec.writer import write_video
 
-    if exact:
-        _core.set_isa("portable")
-    with CodedVideo(file) as video:
+    with exactly() if exact else nullcontext(), CodedVideo(file) as video:
         end = len(video) - 1 if last is None else last
         if not 0 <= first <= end < len(video):
             raise InputError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from neural_fields import _core
 from neural_fields.codec.group import decode_group
 from neural_fields.codec.stream import StreamFile, StreamHeader
 from neural_fields.errors import InputError
@@ -103,6 +105,26 @@ class CodedVideo:
         """All frames in order, decoded as they are asked for."""
         for index in range(len(self)):
             yield self.frame(index)
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Frames inside are computed on the portable path and by one thread of torch.
+
+    Example:
+        >>> from neural_fields import _core
+        >>> with exactly():
+        ...     _core.active_isa()
+        'portable'
+    """
+    isa, threads = _core.active_isa(), torch.get_num_threads()
+    _core.set_isa("portable")
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        _core.set_isa(isa)
 
 
 def as_bytes(values: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch.multiprocessing as torch_multiprocessing
 
 from neural_fields import _core
 from neural_fields.codec.frames_trainer import FramesCodecOptions, FramesCodecTrainer
-from neural_fields.codec.group import encode_group, field_of, numbers_of
+from neural_fields.codec.group import check_size, encode_group, field_of, numbers_of
 from neural_fields.codec.parts import Rules
 from neural_fields.codec.trainer import CodecOptions, CodecTrainer
 from neural_fields.data.video import Video
@@ -36,7 +36,7 @@ _GOVERNED = (0.2, 0.97, 0.05)  # from, until and how often, as shares of a run, 
 _LOOKED_AT = 8  # frames
 _TYPICAL_BPP = 0.0035  # at a price of 1; it falls with the price's root
 _FEW = 60  # steps of a group whose turn comes after Ctrl-C, so that the file is whole
-_FRAMES_USUAL: dict[str, Any] = {"learning_rate": 5e-3}
+_FRAMES_USUAL: dict[str, Any] = {"learning_rate": 2e-3}
 _USUAL: dict[str, Any] = {"batch_pixels": 1 << 17, "grid_rate": 0.1, "matrix_rate": 5e-3}
 _WAIT_S = 0.2
 
@@ -256,6 +256,7 @@ def _trainer(part: Video, order: Order) -> tuple[AnyTrainer, float]:
     """A trainer, and the seconds that looking for motion took."""
     if order.field == FrameNetwork.name:
         shape, _ = frames_setup(part, modulate=order.modulate)
+        check_size(shape)
         chosen = changed_options(FramesCodecOptions(**_FRAMES_USUAL), order.changes)
         return FramesCodecTrainer(shape, part, chosen, order.rules, order.seed), 0.0
     began = time.perf_counter()
@@ -266,6 +267,7 @@ def _trainer(part: Video, order: Order) -> tuple[AnyTrainer, float]:
     options: CodecOptions = changed_options(
         CodecOptions(**{**asdict(usual), **_USUAL}), order.changes
     )
+    check_size(config)
     trainer = CodecTrainer(config, part, options, order.rules, order.seed, motion)
     return trainer, time.perf_counter() - began
 

@@ -25,7 +25,8 @@ from neural_fields.fields import AnyVideo, FramesConfig, FramesField, VideoConfi
 
 _LENGTHS = struct.Struct("<II")
 _MOST_DESCRIPTION = 1 << 20  # bytes, inflated
-_MOST_NUMBERS = 1 << 28  # of a group
+_MOST_NUMBERS = 1 << 26  # of a group; what decodes them takes less than 3 GB
+_MOST_PIXELS = 1 << 25  # of a frame: 8K
 
 Shape = tuple[int, int, int, int]
 AnyConfig = VideoConfig | FramesConfig
@@ -78,13 +79,26 @@ def encode_group(config: AnyConfig, numbers: list[Numbers], rules: Rules) -> byt
     return b"".join([_LENGTHS.pack(*map(len, parts)), *parts, writer.data()])
 
 
+def check_size(config: AnyConfig) -> None:
+    """Raises InputError where a group would be more than a decoder takes, before any memory is."""
+    if config.width * config.height > _MOST_PIXELS:
+        raise InputError(
+            f"a frame of {config.width}x{config.height}: needs at most {_MOST_PIXELS} pixels; "
+            "use --downscale."
+        )
+    with torch.device("meta"):
+        n_params = _blank(config).n_params
+    if n_params > _MOST_NUMBERS:
+        raise InputError(
+            f"a group of {config.n_frames} frames of {config.width}x{config.height}: needs at most "
+            f"{_MOST_NUMBERS} numbers, got {n_params}; use --downscale."
+        )
+
+
 def _parts(config: AnyConfig, rules: Rules) -> list[Part]:
     """Those of a field of this configuration, which have shapes and no memory."""
     with torch.device("meta"):
-        like = _blank(config)
-        if like.n_params > _MOST_NUMBERS:
-            raise ValueError(f"{like.n_params} numbers are more than a group may have")
-        return parts_of(like, rules)
+        return parts_of(_blank(config), rules)
 
 
 def decode_group(data: bytes) -> AnyVideo:
@@ -109,6 +123,7 @@ def _decoded(data: bytes) -> AnyVideo:
     words = data[at + n_description + n_tables :]
     parts, (rule, bits), steps, ways = description
     config = _config_of(parts)
+    check_size(config)
     worth = [_positive(step) for step in steps]
     rules = Rules(Quantiser(rule, bits), Steps(*worth[:3]), tuple(worth[3:]))
     wanted = _parts(config, rules)

@@ -16,9 +16,9 @@ from made_videos import write_video
 
 from neural_fields import InputError
 from neural_fields.cli.main import run
-from neural_fields.codec.decoder import CodedVideo
+from neural_fields.codec.decoder import CodedVideo, exactly
 from neural_fields.codec.encoder import compress, split
-from neural_fields.codec.group import decode_group
+from neural_fields.codec.group import check_size, decode_group
 from neural_fields.data.video import load_video
 
 QUICK = {"batch_pixels": 8192}
@@ -92,13 +92,15 @@ def test_the_portable_path_is_within_one_of_255(coded, tmp_path):
     with CodedVideo(path) as video:
         fast = torch.stack(list(video.frames())).int()
     before = _core.active_isa()
-    try:
-        _core.set_isa("portable")
-        with CodedVideo(path) as video:
-            slow = torch.stack(list(video.frames())).int()
-    finally:
-        _core.set_isa(before)
+    with exactly(), CodedVideo(path) as video:
+        assert _core.active_isa() == "portable"
+        slow = torch.stack(list(video.frames())).int()
+    assert _core.active_isa() == before
     assert int((fast - slow).abs().max()) <= 1
+    out = tmp_path / "exact.mkv"
+    assert run(["decompress", str(path), "-o", str(out), "--exact"]) == 0
+    assert _core.active_isa() == before
+    assert torch.equal(load_video(out).frames.int(), slow)
 
 
 def test_damage_is_one_sentence(coded, tmp_path, capsys):
@@ -106,7 +108,7 @@ def test_damage_is_one_sentence(coded, tmp_path, capsys):
     data = path.read_bytes()
     draw = random.Random(5)
     header = 14 + int.from_bytes(data[10:14], "little") + 4
-    places = [*range(0, header, 3), *(draw.randrange(header, len(data)) for _ in range(25))]
+    places = [*range(header), *(draw.randrange(header, len(data)) for _ in range(25))]
     broken = tmp_path / "broken.nfv"
     for at in places:
         damaged = bytearray(data)
@@ -121,6 +123,38 @@ def test_damage_is_one_sentence(coded, tmp_path, capsys):
         assert run(["decompress", str(broken), "-o", str(tmp_path / "out.mkv")]) == 2, length
     assert not (tmp_path / "out.mkv").exists()
     assert [entry.name for entry in tmp_path.iterdir()] == ["broken.nfv"]  # nothing half written
+
+
+def test_every_thousandth_prefix_of_a_long_file(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (96, 128, 3), dtype=np.uint8) for _ in range(40)]
+    clip = write_video(
+        tmp_path / "n.mkv", n=40, size=(128, 96), pictures=noise, codec="ffv1", pix_fmt="bgr0"
+    )
+    path = tmp_path / "a.nfv"
+    result = compress(clip, path, steps=60, options={**QUICK, "price": 1e-9, "grid_rate": 1.0})
+    assert result["bytes"] > 25_000
+    data, broken = path.read_bytes(), tmp_path / "broken.nfv"
+    for length in range(0, len(data), 1000):
+        broken.write_bytes(data[:length])
+        assert run(["info", str(broken)]) == (2 if length < 1000 else 0), length
+        assert run(["decompress", str(broken), "-o", str(tmp_path / "out.mkv")]) == 2, length
+        assert capsys.readouterr().err.strip().count("\n") <= 1
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_what_is_too_large_is_refused_before_it_takes_memory(coded, monkeypatch):
+    path, _ = coded
+    with CodedVideo(path) as video:
+        data, config = video._file.group(0), video.field(0).config
+    monkeypatch.setattr("neural_fields.codec.group._MOST_NUMBERS", 1000)
+    monkeypatch.setattr("neural_fields.codec.group.field_of", None)  # not reached
+    monkeypatch.setattr("neural_fields.codec.group.Reader", None)
+    with pytest.raises(InputError, match="at most 1000 numbers"):
+        decode_group(data)
+    monkeypatch.setattr("neural_fields.codec.group._MOST_PIXELS", 96 * 64 - 1)
+    with pytest.raises(InputError, match="a frame of 96x64"):
+        check_size(config)
 
 
 def test_content_that_passes_its_checksum_but_makes_no_sense(coded):
