@@ -22,7 +22,7 @@ def compress(
     workers: int | None = None,
     downscale: int = 1,
     field: Literal["pyramid", "ffnerv"] = "pyramid",
-    modulate: Literal["none", "time"] = "time",
+    modulate: Literal["none", "time"] | None = None,
     quantiser: Literal["step", "tanh"] = "step",
     bits: int = 8,
     seed: int = 0,
@@ -44,7 +44,8 @@ def compress(
         downscale: box-average the frames by this factor.
         field: what the file holds: pyramid, grids that decode fast and in parts, or ffnerv, a
             convolutional network that makes whole frames.
-        modulate: modulation of the network's channels by time, or none.
+        modulate: modulation of the network's channels by time, or none (time for ffnerv, none for
+            pyramid, whose grids change with time themselves).
         quantiser: how entries of grids, or weights, become whole numbers: a learnt step, or tanh
             as published.
         bits: of the largest such number, 4 to 8.

@@ -49,7 +49,7 @@ def compress(
     workers: int | None = None,
     downscale: int = 1,
     field: str = "pyramid",
-    modulate: str = "time",
+    modulate: str | None = None,
     quantiser: str = "step",
     bits: int = 8,
     seed: int = 0,
@@ -71,7 +71,8 @@ def compress(
         downscale: box-average the frames by this factor.
         field: `pyramid`, or `ffnerv`, a convolutional network that makes whole frames; see
             docs/video.md.
-        modulate: `time`, or `none`.
+        modulate: `time` or `none`; None: what gains bits, `none` for `pyramid` and `time` for
+            `ffnerv`.
         quantiser: `step` or `tanh`, see `Quantiser`.
         bits: of the largest number of grids, or of any weight of `ffnerv`, 4 to 8.
         seed: of every random choice.

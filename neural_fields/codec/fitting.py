@@ -71,7 +71,7 @@ class Order:
     goal: Goal
     rules: Rules
     budget: Budget
-    modulate: str
+    modulate: str | None
     seed: int
     changes: dict[str, Any]  # of `CodecOptions`
 
@@ -263,7 +263,7 @@ def _trainer(part: Video, order: Order) -> tuple[AnyTrainer, float]:
     cells = motion_cells(part)
     motion = None if cells is None else estimate_motion(part.frames, *cells)
     config, usual = video_setup(part, "pyramid", "default", motion)
-    config = with_choices(config, "float32", order.modulate, 32)
+    config = with_choices(config, "float32", order.modulate or "none", 32)
     options: CodecOptions = changed_options(
         CodecOptions(**{**asdict(usual), **_USUAL}), order.changes
     )

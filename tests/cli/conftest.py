@@ -42,9 +42,9 @@ def nf():
     def call(*arguments):
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(neural_fields.fit, "radiance_setup", small_nf.small_setup)
-            patch.setattr(neural_fields.fit, "dynamic_setup", small_nf.small_dynamic)
-            patch.setattr(neural_fields.fit, "surface_setup", small_nf.small_surface)
+            patch.setattr(neural_fields.fit.photographs, "radiance_setup", small_nf.small_setup)
+            patch.setattr(neural_fields.fit.photographs, "dynamic_setup", small_nf.small_dynamic)
+            patch.setattr(neural_fields.fit.photographs, "surface_setup", small_nf.small_surface)
             code = run([str(argument) for argument in arguments])
         return Outcome(code, out.getvalue(), err.getvalue())
 

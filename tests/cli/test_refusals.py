@@ -13,8 +13,6 @@ from bad_files import bad_files
 from PIL import Image
 from scene_files import picture, write_blender, write_capture, write_image
 
-import neural_fields.fit
-
 # ---- data ----------------------------------------------------------------------------------------
 
 
@@ -153,7 +151,7 @@ def test_bad_outputs(refused, scene, fitted, tmp_path):
 
 
 def test_read_only_folders(refused, scene, tmp_path, monkeypatch):
-    monkeypatch.setattr(neural_fields.fit.os, "access", lambda *_, **__: False)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
     assert "not writable" in refused("fit", "nerf", scene, "-o", tmp_path / "a.nf", "--steps", 1)
 
 

@@ -196,7 +196,7 @@ def test_a_rate_and_a_quality_are_met(clip, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"quantiser": "tanh", "bits": 6}, {"modulate": "none"}, {"bits": 4}]
+    "changes", [{"quantiser": "tanh", "bits": 6}, {"modulate": "time"}, {"bits": 4}]
 )
 def test_other_ways(clip, tmp_path, changes):
     path = tmp_path / "a.nfv"

@@ -47,7 +47,7 @@ def small_surface(data, field="hash", preset="default"):
 
 
 if __name__ == "__main__":
-    neural_fields.fit.radiance_setup = small_setup
-    neural_fields.fit.dynamic_setup = small_dynamic
-    neural_fields.fit.surface_setup = small_surface
+    neural_fields.fit.photographs.radiance_setup = small_setup
+    neural_fields.fit.photographs.dynamic_setup = small_dynamic
+    neural_fields.fit.photographs.surface_setup = small_surface
     main(sys.argv[1:])

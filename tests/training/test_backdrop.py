@@ -26,7 +26,7 @@ def studio(tmp_path_factory):
 
 @pytest.mark.parametrize("background", ["0,0.8,0.2", "auto"])
 def test_a_named_backdrop_is_not_built(studio, tmp_path, background, monkeypatch):
-    monkeypatch.setattr(neural_fields.fit, "radiance_setup", small_setup)
+    monkeypatch.setattr(neural_fields.fit.photographs, "radiance_setup", small_setup)
     run = nf.fit.nerf(studio, tmp_path / "a.nf", steps=200, background=background)
     named = background != "auto"
     scores = nf.evaluate(run.output, studio)

@@ -33,13 +33,13 @@ def moving(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(neural_fields.fit, "dynamic_setup", small_dynamic)
+    monkeypatch.setattr(neural_fields.fit.photographs, "dynamic_setup", small_dynamic)
 
 
 @pytest.fixture(scope="module")
 def run(moving, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neural_fields.fit, "dynamic_setup", small_dynamic)
+        patch.setattr(neural_fields.fit.photographs, "dynamic_setup", small_dynamic)
         return nf.fit.dynamic(moving, tmp_path_factory.mktemp("run") / "a.nf", steps=400)
 
 

@@ -21,7 +21,7 @@ from neural_fields.training.visibility import visible_cells
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(neural_fields.fit, "radiance_setup", small_setup)
+    monkeypatch.setattr(neural_fields.fit.photographs, "radiance_setup", small_setup)
 
 
 def make_trainer(data, seed=0, **options):

@@ -25,7 +25,7 @@ SMALL_NF = Path(__file__).with_name("small_nf.py")
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(neural_fields.fit, "radiance_setup", small_setup)
+    monkeypatch.setattr(neural_fields.fit.photographs, "radiance_setup", small_setup)
 
 
 def assert_equal_files(a, b):
@@ -76,7 +76,7 @@ def stopped(data, tmp_path_factory):
     """A run of 5 of 10 steps."""
     path = tmp_path_factory.mktemp("stopped") / "a.nf"
     patch = pytest.MonkeyPatch()
-    patch.setattr(neural_fields.fit, "radiance_setup", small_setup)
+    patch.setattr(neural_fields.fit.photographs, "radiance_setup", small_setup)
     neural_fields.fit.nerf(data, path, steps=10, on_progress=interrupt_at(5))
     patch.undo()
     return path

@@ -154,7 +154,7 @@ def test_finer_levels_begin_as_nothing_and_come_into_use(chess):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(neural_fields.fit, "surface_setup", small_surface)
+    monkeypatch.setattr(neural_fields.fit.photographs, "surface_setup", small_surface)
 
 
 def test_runs_repeat_and_go_on(chess, tmp_path, small):

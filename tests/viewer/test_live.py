@@ -35,7 +35,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(neural_fields.fit, "radiance_setup", small_nf.small_setup)
+    monkeypatch.setattr(neural_fields.fit.photographs, "radiance_setup", small_nf.small_setup)
 
 
 def fit(data, output=None, viewer=None, on_progress=None):
