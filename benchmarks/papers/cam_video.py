@@ -338,10 +338,20 @@ def modulation(rows: Rows, video: Video, arm: Arm, seeds: list[int]) -> str:
             curves[modulate].append(row)
             psnr = f"{row['psnr']:.3f}"
             lines.append([f"{price}", f"{seed}", modulate, f"{row['bpp']:.5f}", psnr])
-        rates.append(bd_rate(curves["time"], curves["none"]))
+        rates.append(said_rate(curves["time"], curves["none"]))
     table = markdown(["price", "seed", "modulation", "bits per pixel", "PSNR"], lines)
-    said = ", ".join(f"{rate:+.1f} %" for rate in rates)
-    return f"{table}\n\n{arm.field}: with modulation against without: {said}"
+    return f"{table}\n\n{arm.field}: with modulation against without: {'; '.join(rates)}"
+
+
+def said_rate(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
+    """BD-rate, or a bound where the worse curve ends below the better one."""
+    rate = bd_rate(ours, theirs)
+    if not math.isnan(rate):
+        return f"{rate:+.1f} %"
+    ours, theirs = (sorted(rows, key=lambda row: row["psnr"]) for rows in (ours, theirs))
+    if ours[0]["psnr"] >= theirs[-1]["psnr"]:
+        return f"below {100 * (ours[0]['bpp'] / theirs[-1]['bpp'] - 1):+.1f} %"
+    return "too little in common"
 
 
 def decoding(rows: Rows, video: Video) -> str:

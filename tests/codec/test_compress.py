@@ -132,7 +132,7 @@ def test_every_thousandth_prefix_of_a_long_file(tmp_path, capsys):
         tmp_path / "n.mkv", n=40, size=(128, 96), pictures=noise, codec="ffv1", pix_fmt="bgr0"
     )
     path = tmp_path / "a.nfv"
-    result = compress(clip, path, steps=60, options={**QUICK, "price": 1e-9, "grid_rate": 1.0})
+    result = compress(clip, path, steps=20, options={**QUICK, "price": 1e-9, "grid_rate": 2.0})
     assert result["bytes"] > 25_000
     data, broken = path.read_bytes(), tmp_path / "broken.nfv"
     for length in range(0, len(data), 1000):

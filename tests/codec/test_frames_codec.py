@@ -22,10 +22,20 @@ from neural_fields.data.video import load_video
 from neural_fields.decoders import Modulate
 from neural_fields.decoders.frames import FrameNetwork
 from neural_fields.fields import FramesConfig, FramesField
+from neural_fields.training import presets
 from neural_fields.training.presets import frames_setup
 
 SIZES = FrameNetwork((3, 4), (2, 4), 16, (2, 2, 2), narrowest=8, compact=True)
 CONFIG = FramesConfig(30, 23, 6, SIZES, Modulate("time", (3,)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_networks():
+    """What is tested is not how large they are."""
+    sizes = FrameNetwork(moments=(1, 4), channels=16, narrowest=12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(presets._FRAMES_PRESETS, "default", sizes)
+        yield
 
 
 @pytest.fixture(scope="module")

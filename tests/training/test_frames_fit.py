@@ -10,13 +10,24 @@ from made_videos import write_video
 import neural_fields as nf
 from neural_fields import InputError
 from neural_fields.data.video import load_video
+from neural_fields.decoders.frames import FrameNetwork
 from neural_fields.fields import FramesField
 from neural_fields.fields.load import load
 from neural_fields.rendering.video import render_frame
+from neural_fields.training import presets
 from neural_fields.training.frames import FramesOptions, FramesTrainer
 from neural_fields.training.presets import frames_setup
 
 FAST = {"learning_rate": 5e-3}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_networks():
+    """What is tested is not how large they are."""
+    sizes = FrameNetwork(moments=(1, 4), channels=16, narrowest=12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(presets._FRAMES_PRESETS, "default", sizes)
+        yield
 
 
 @pytest.fixture(scope="module")
