@@ -16,6 +16,7 @@ from neural_fields.errors import InputError
 from neural_fields.fields import AnyVideo
 from neural_fields.fields.frames import Still
 from neural_fields.fields.video import Moment
+from neural_fields.ops.threads import one_torch_thread
 from neural_fields.rendering.image import Crop
 from neural_fields.rendering.video import render_frame
 
@@ -88,12 +89,14 @@ class CodedVideo:
             InputError: there is no such frame, or its group is damaged.
         """
         field, time = self._place(index)
-        return as_bytes(render_frame(field, time, crop=crop))
+        with one_torch_thread():  # how many there are changes sums of convolutions
+            return as_bytes(render_frame(field, time, crop=crop))
 
     def moment(self, index: int) -> Moment | Still:
         """A frame as a function of position; raises as `frame`."""
         field, time = self._place(index)
-        return field.at(time)
+        with one_torch_thread():
+            return field.at(time)
 
     def _place(self, index: int) -> tuple[AnyVideo, float]:
         """The field that shows a frame, and at which time."""
