@@ -542,9 +542,11 @@ def _merged(
     options = values.pop("training", {})
     chosen = {**values, **flags, "options": options}
     if "field" in chosen:
+        from neural_fields.decoders.frames import FrameNetwork
         from neural_fields.training.tcnn import chosen_field
 
-        chosen["field"] = chosen_field(chosen["field"])
+        also = (FrameNetwork.name,) if keys is _VIDEO_KEYS else ()
+        chosen["field"] = chosen_field(chosen["field"], also)
     return chosen
 
 
@@ -658,6 +660,7 @@ class _View:
                 "sdf": "render {} -o turn.mp4 --orbit 90",
                 "surface": "export {} -o mesh.ply",
                 "video": "render {} -o video.mp4",
+                "frames": "render {} -o video.mp4",
             }[summary["kind"]]
             say(f"score it:    nf eval {run.output} --data {data}", self._json)
             say(f"look at it:  nf {look.format(run.output)}", self._json)

@@ -36,9 +36,9 @@ def default_seconds(
     return owner.rates(kind, preset).seconds or _SECONDS[kind]
 
 
-def field_with_note(field: FieldChoice) -> Chosen:
+def field_with_note(field: FieldChoice, also: tuple[str, ...] = ()) -> Chosen:
     """See `chosen_field`; warns of what a configuration says that is not used."""
-    chosen = chosen_field(field)
+    chosen = chosen_field(field, also)
     if isinstance(chosen, TcnnConfig) and chosen is not field and chosen.note:
         warnings.warn(chosen.note, stacklevel=3)
     return chosen

@@ -101,8 +101,8 @@ def video(
         >>> run.field.at(0.5).value(positions)  # doctest: +SKIP
     """
     check_numbers(seed, save_every)
-    whole = field == FrameNetwork.name
-    chosen = FrameNetwork.name if whole else field_with_note(field)
+    chosen = field_with_note(field, also=(FrameNetwork.name,))
+    whole = chosen == FrameNetwork.name
     budget = budget_of("video", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
     if not isinstance(data, Video):

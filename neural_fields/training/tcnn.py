@@ -51,10 +51,11 @@ Chosen = str | TcnnConfig | Architecture
 FieldChoice = Chosen | os.PathLike[str] | Mapping[str, Any]
 
 
-def chosen_field(field: FieldChoice) -> Chosen:
+def chosen_field(field: FieldChoice, also: tuple[str, ...] = ()) -> Chosen:
     """The name of an architecture, or what a file or a dictionary of tiny-cuda-nn's JSON says.
 
     A name wins over a file of that name (`./NAME` is the file); an architecture stays as it is.
+    `also`: names that are no architecture's.
 
     Raises:
         InputError: there is neither an architecture nor a file of that name, the file is no JSON
@@ -71,7 +72,7 @@ def chosen_field(field: FieldChoice) -> Chosen:
     if isinstance(field, Mapping):
         return _config("--field", field)
     if isinstance(field, str):
-        known = architectures.names()
+        known = [*architectures.names(), *also]
         if field in known:
             return field
         if not (field.lower().endswith(".json") or os.path.isfile(field)):

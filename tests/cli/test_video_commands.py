@@ -21,6 +21,9 @@ def folder(tmp_path_factory):
     fitted = ["fit", "video", str(clip), "-o", str(folder / "a.nf"), "--config", str(config)]
     assert run([*fitted, "--json", str(folder / "fit.json")]) == 0
     assert run(["compress", str(clip), "-o", str(folder / "a.nfv"), "--steps", "40"]) == 0
+    whole = ["--field", "ffnerv", "--steps", "6"]
+    assert run(["fit", "video", str(clip), "-o", str(folder / "whole.nf"), *whole]) == 0
+    assert run(["compress", str(clip), "-o", str(folder / "whole.nfv"), *whole]) == 0
     return folder
 
 
@@ -29,7 +32,7 @@ def test_fit_says_what_it_did(folder):
     assert (summary["kind"], summary["architecture"], summary["steps"]) == ("video", "pyramid", 150)
 
 
-@pytest.mark.parametrize("name", ["a.nf", "a.nfv"])
+@pytest.mark.parametrize("name", ["a.nf", "a.nfv", "whole.nf", "whole.nfv"])
 def test_scores_have_the_documented_keys(folder, name, capsys):
     assert run(["eval", str(folder / name), "--data", str(folder / "clip.mkv"), "--json", "-"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -38,7 +41,7 @@ def test_scores_have_the_documented_keys(folder, name, capsys):
     assert result["bpp"] == (folder / name).stat().st_size * 8 / (8 * 96 * 64)
 
 
-@pytest.mark.parametrize("name", ["a.nf", "a.nfv"])
+@pytest.mark.parametrize("name", ["a.nf", "a.nfv", "whole.nf", "whole.nfv"])
 def test_info_of_both(folder, name, capsys):
     assert run(["info", str(folder / name), "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["bytes"] == (folder / name).stat().st_size
@@ -49,6 +52,8 @@ def test_frames_and_moments_are_rendered(folder, tmp_path):
     assert run(["render", field, "-o", str(tmp_path / "all.mp4")]) == 0
     again = load_video(tmp_path / "all.mp4")
     assert (len(again), float(again.fps)) == (8, 12.0)
+    assert run(["render", str(folder / "whole.nf"), "-o", str(tmp_path / "whole")]) == 0
+    assert len([*(tmp_path / "whole").iterdir()]) == 8
     assert run(["render", field, "-o", str(tmp_path / "frames"), "--size", "48x32"]) == 0
     names = sorted(path.name for path in (tmp_path / "frames").iterdir())
     assert names == [f"{k}.png" for k in range(8)]
