@@ -62,7 +62,7 @@ class Tempo:
 
     def spectral(self) -> tuple[Spectral, ...]:
         """The one parameter."""
-        return (Spectral("tempo", self.value, _SHARES, lowest=_SHARES[0] / 64, highest=1.0),)
+        return (Spectral("tempo", self.value, _SHARES, lowest=_SHARES[0], highest=1.0),)
 
     def with_value(self, path: str, value: object) -> Tempo:
         """With another value."""
