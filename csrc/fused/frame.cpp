@@ -152,11 +152,10 @@ struct FrameSource {
       const FrameLevel& level = shape.levels[l];
       levels[l] = between(args.levels[l], std::int64_t(level.width) * level.height * level.n_channels, at);
     }
-    motion = at;
     const std::int64_t n = std::int64_t(shape.motion.width) * shape.motion.height * 2;
     const float* moved = n > 0 ? between(args.motion, n, at) : nullptr;
     for (std::int64_t i = 0; i < n; ++i) at[i] = moved[i] * args.unit[i & 1];
-    if (n > 0) motion = at;
+    motion = at;
   }
 
   static std::int64_t room(const FrameShape& shape) {

@@ -80,13 +80,13 @@ class FramesCodecTrainer(FramesTrainer):
         self._progress = progress
         return super().step(progress)
 
-    def _backward(self, loss: Tensor, progress: float) -> None:
+    def _backward(self, loss: Tensor) -> None:
         learnt = [self._log_steps] if self._quantiser.rule == "step" else []
         gradients = self.state.backward(loss, [*self._rates.weights, *learnt])
         self._rates.learn(gradients[: len(self._rates.weights)])
         if learnt:
             self._log_steps.grad = gradients[-1]
-            share = _STEP_RATE * self.options.learning_rate * self._share(progress)
+            share = _STEP_RATE * self.options.learning_rate * self._share(self._progress)
             self._of_steps.param_groups[0]["lr"] = share
             self._of_steps.step()
 

@@ -72,7 +72,7 @@ class FramesTrainer:
             loss, mse = self._loss(index)
             value = float(loss.detach())
             if math.isfinite(value):
-                self._backward(loss, progress)
+                self._backward(loss)
         self.step_number += 1
         n_pixels = self.field.config.width * self.field.config.height
         if math.isfinite(value):
@@ -84,7 +84,7 @@ class FramesTrainer:
         """See `ValueTrainer`."""
         return quantized(self.field, self.field.config.weight_bits)
 
-    def _backward(self, loss: Tensor, progress: float) -> None:
+    def _backward(self, loss: Tensor) -> None:
         """Takes the gradients of a step's loss."""
         self.state.backward(loss)
 
