@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+CUDA_ARGS ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -19,10 +20,12 @@ NATIVE_SOURCES := CMakeLists.txt setup.py $(shell find csrc -type f 2>/dev/null)
 STAMP_TOOLS := $(VENV)/.stamp-tools
 STAMP_DEPS := $(VENV)/.stamp-deps
 STAMP_NATIVE := $(VENV)/.stamp-native
+STAMP_EMULATED := build/emulated/.stamp
+EMULATED_SOURCES := $(shell find csrc cmake tests/device/emulated -type f 2>/dev/null)
 
 heading = @printf '\n== %s ==\n' "$(1)"
 
-.PHONY: help env build cuda demo test lint types native pytest docs bench clean
+.PHONY: help env build cuda emulated demo test lint types native pytest docs bench clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,10 +57,20 @@ build: env ## Rebuild the native core where its sources changed
 cuda: env ## Build the CUDA module into neural_fields/ (needs nvcc)
 	@command -v nvcc >/dev/null || { \
 	  echo "make cuda: nvcc is not on PATH; install the CUDA toolkit or add its bin folder to PATH." >&2; exit 1; }
-	cmake -S . -B build/cuda -DNF_CUDA=ON -DCMAKE_BUILD_TYPE=Release \
+	cmake -S . -B build/cuda -DNF_CUDA=ON -DNF_BIND=OFF -DCMAKE_BUILD_TYPE=Release $(CUDA_ARGS) \
 	  -DPython_EXECUTABLE=$(CURDIR)/$(PY) -Dpybind11_DIR="$$($(PY) -m pybind11 --cmakedir)" \
 	  -DCMAKE_LIBRARY_OUTPUT_DIRECTORY=$(CURDIR)/neural_fields
 	cmake --build build/cuda --target _cuda --parallel
+
+emulated: $(STAMP_EMULATED) ## Build the CUDA kernels for the host, as tests run them (needs no nvcc)
+
+$(STAMP_EMULATED): $(EMULATED_SOURCES) | $(STAMP_DEPS)
+	@echo "building the CUDA kernels for the host"
+	@cmake -S . -B build/emulated -DNF_EMULATED=ON -DNF_BIND=OFF -DCMAKE_BUILD_TYPE=Release \
+	  -DPython_EXECUTABLE=$(CURDIR)/$(PY) -Dpybind11_DIR="$$($(PY) -m pybind11 --cmakedir)" \
+	  -DCMAKE_LIBRARY_OUTPUT_DIRECTORY=$(CURDIR)/build/emulated >build/emulated.log
+	@cmake --build build/emulated --target _emulated --parallel >>build/emulated.log || { cat build/emulated.log; exit 1; }
+	@touch $@
 
 demo: env ## Make a scene, fit a field to it, and write a report with pictures and video
 	$(PY) examples/demo.py
@@ -92,9 +105,9 @@ native: env ## Compile the core alone under gcc and clang
 	  cmake --build build/native-$$compiler --parallel; \
 	done
 
-pytest: env ## Run the tests; PYTEST_ARGS selects
+pytest: env emulated ## Run the tests; PYTEST_ARGS selects
 	$(call heading,tests)
-	$(PY) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile --device emulated $(PYTEST_ARGS)
 
 docs: env ## Check the documentation: snippets, commands, links, docstring examples
 	$(PY) -m pytest tests/test_docs.py $(PYTEST_ARGS)

@@ -2,6 +2,7 @@
 # It is asked for, never found by chance: a build says ON or has none.
 
 set(CMAKE_CUDA_ARCHITECTURES ${NF_CUDA_ARCHITECTURES})
+string(REPLACE ";" " " NF_CUDA_ARCHITECTURES_TEXT "${NF_CUDA_ARCHITECTURES}")
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static) # so that an import needs neither toolkit nor driver
 enable_language(CUDA)
 set(CMAKE_CUDA_STANDARD 17)
@@ -11,44 +12,15 @@ find_package(CUDAToolkit REQUIRED)
 find_package(Python COMPONENTS Interpreter Development.Module REQUIRED)
 find_package(pybind11 CONFIG REQUIRED)
 
-set(NF_CUDA_KERNELS
-  csrc/ops/adam/adam.cu
-  csrc/ops/composite/composite.cu
-  csrc/ops/distill/distill.cu
-  csrc/ops/frequency/frequency.cu
-  csrc/ops/hash_grid/hash_grid.cu
-  csrc/ops/march/march.cu
-  csrc/ops/mlp/mlp.cu
-  csrc/ops/modulate/modulate.cu
-  csrc/ops/occupancy/occupancy.cu
-  csrc/ops/rbf/rbf.cu
-  csrc/ops/spherical_harmonics/spherical_harmonics.cu
-  csrc/ops/tensor_planes/tensor_planes.cu
-  csrc/ops/voxels/voxels.cu)
-
-set(NF_CUDA_BINDINGS
-  csrc/bind/adam.cpp
-  csrc/bind/cuda_module.cpp
-  csrc/bind/distill.cpp
-  csrc/bind/frequency.cpp
-  csrc/bind/hash_grid.cpp
-  csrc/bind/mlp.cpp
-  csrc/bind/modulate.cpp
-  csrc/bind/rays.cpp
-  csrc/bind/rbf.cpp
-  csrc/bind/scene.cpp
-  csrc/bind/spherical_harmonics.cpp
-  csrc/bind/tensor.cpp
-  csrc/bind/tensor_planes.cpp
-  csrc/bind/voxels.cpp)
-
 # Shapes are compiled again, not linked from nf_core: with NF_CUDA_MODULE the headers that they
 # include name other kernels, and one module must not mix the two.
 file(GLOB NF_CUDA_SHAPES CONFIGURE_DEPENDS csrc/ops/*/shape.cpp)
 
 pybind11_add_module(_cuda NO_EXTRAS ${NF_CUDA_KERNELS} ${NF_CUDA_BINDINGS} ${NF_CUDA_SHAPES})
-target_compile_definitions(_cuda PRIVATE NF_CUDA_MODULE)
+target_compile_definitions(_cuda PRIVATE NF_CUDA_MODULE NF_MODULE=_cuda
+  "NF_CUDA_ARCHITECTURES=\"${NF_CUDA_ARCHITECTURES_TEXT}\"")
 target_link_libraries(_cuda PRIVATE nf_options CUDA::cudart_static)
 target_compile_options(_cuda PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-psabi>
+  $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${NF_CUDA_REPORT}>>:-Xptxas=-v>
   $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${NF_WERROR}>>:--Werror=all-warnings>)

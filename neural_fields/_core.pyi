@@ -403,6 +403,19 @@ def march_count(
     offsets: Tensor,
 ) -> None: ...
 def march_distance_at(scene: MarchScene, n: float) -> float: ...
+def march_into(
+    scene: MarchScene,
+    words: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    jitter: Tensor,
+    grids: Tensor | None,
+    offsets: Tensor,
+    t_starts: Tensor,
+    t_ends: Tensor,
+    positions: Tensor,
+    used: Tensor,
+) -> None: ...
 def march_fill(
     scene: MarchScene,
     words: Tensor,
@@ -445,17 +458,6 @@ def radiance_render(
     depth: Tensor,
     stop: float,
     cull: float,
-) -> int: ...
-def radiance_sample(
-    scene: MarchScene,
-    words: Tensor,
-    origins: Tensor,
-    directions: Tensor,
-    jitter: Tensor,
-    offsets: Tensor,
-    t_starts: Tensor,
-    t_ends: Tensor,
-    positions: Tensor,
 ) -> int: ...
 def radiance_train(
     shape: RadianceShape,

@@ -36,17 +36,27 @@ def same_draws():
 
 
 def pytest_configure(config):
+    emulate()
     # A job in a shell's background is started with Ctrl-C ignored, and so would be what it starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def emulate():
+    """Let torch know the emulated device, where it is built: before the first gradient is taken."""
+    from device import emulation
+
+    if emulation.is_built():
+        emulation.install()
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--device",
-        choices=["cpu", "cuda"],
+        choices=["cpu", "cuda", "emulated"],
         default="cpu",
-        help="cuda repeats the suites of the operations there, if this machine can",
+        help="repeats the suites of the operations on cuda, if this machine can, or with the CUDA "
+        "kernels on the host",
     )
 
 

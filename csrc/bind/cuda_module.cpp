@@ -1,12 +1,15 @@
-// The CUDA module: neural_fields._cuda. Importing it needs no driver and touches no device.
+// The CUDA module: neural_fields._cuda. Importing it needs no driver and touches no device. NF_MODULE
+// is its name, since tests compile an emulated one.
 #include <cuda_runtime_api.h>
 
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "bind/op_module.h"
 #include "bind/ops.h"
 #include "bind/scene.h"
+#include "common/probe.h"
 
 namespace nf {
 namespace {
@@ -16,6 +19,8 @@ void check(const std::string& op, cudaError_t status) {
 }
 
 thread_local cuda::Stream running_stream = nullptr;
+thread_local int running_device = 0;
+thread_local std::vector<py::object> scratch_tensors;  // of the bindings that are running
 
 // 0 where there is no GPU, or no driver that this module can work with.
 int device_count() {
@@ -48,21 +53,24 @@ std::string runtime_version() {
 
 cuda::Stream cuda::current_stream() { return running_stream; }
 
-void copy_to_host(void* to, const void* from, std::size_t n_bytes) {
-  if (n_bytes == 0) return;
-  const py::gil_scoped_release release;
-  check("copy to host", cudaMemcpyAsync(to, from, n_bytes, cudaMemcpyDeviceToHost, running_stream));
-  check("copy to host", cudaStreamSynchronize(running_stream));
+// A tensor of torch's, so that all memory of a process is torch's to count, to reuse and to keep for a
+// graph that is captured. It lives as long as the running binding does.
+void* cuda::scratch_memory(std::size_t n_bytes) {
+  const py::gil_scoped_acquire acquire;
+  const py::module_ torch = py::module_::import("torch");
+  const py::object device = torch.attr("device")(kOnCuda ? "cuda" : "cpu", running_device);
+  scratch_tensors.push_back(torch.attr("empty")(n_bytes, py::arg("dtype") = torch.attr("uint8"), py::arg("device") = device));
+  return view_tensor(scratch_tensors.back(), "scratch memory").data;
 }
 
-LaunchScope::LaunchScope(const char* op, std::initializer_list<py::handle> tensors, StreamHandle stream)
-    : previous_stream_(running_stream) {
+LaunchScope::LaunchScope(const char* op, std::initializer_list<py::handle> tensors)
+    : previous_stream_(running_stream), n_scratch_(scratch_tensors.size()) {
   py::handle first;
   int device = -1;
   for (const py::handle& tensor : tensors) {
     if (!tensor || tensor.is_none()) continue;
     const TensorView view = view_tensor(tensor, op);
-    if (!view.on_cuda) continue;  // the binding refuses it by its name
+    if (view.on_cuda != kOnCuda) continue;  // the binding refuses it by its name
     if (first && view.device_index != device)
       throw py::value_error(std::string(op) + ": needs all tensors on one GPU, got them on " + std::to_string(device) +
                             " and " + std::to_string(view.device_index) + ".");
@@ -70,25 +78,29 @@ LaunchScope::LaunchScope(const char* op, std::initializer_list<py::handle> tenso
     device = view.device_index;
   }
   if (!first) return;
-  const std::uintptr_t handle = stream ? *stream : current_stream_of(first, device);
+  const std::uintptr_t handle = current_stream_of(first, device);
   int previous = 0;
   check(op, cudaGetDevice(&previous));
   check(op, cudaSetDevice(device));
   previous_device_ = previous;
   running_stream = reinterpret_cast<cuda::Stream>(handle);
+  running_device = device;
 }
 
 LaunchScope::~LaunchScope() {
   running_stream = previous_stream_;
+  scratch_tensors.resize(n_scratch_);
   if (previous_device_ >= 0) cudaSetDevice(previous_device_);
 }
 
 }  // namespace nf
 
-PYBIND11_MODULE(_cuda, module) {
+PYBIND11_MODULE(NF_MODULE, module) {
   module.doc() = "The CUDA core of neural_fields.";
   module.def("device_count", &nf::device_count, "Number of usable GPUs; 0 without a driver.");
   module.def("device_name", &nf::device_name, nf::py::arg("index"));
+  module.def("device_status", &nf::cuda::probe, nf::py::arg("index"), "Why a GPU cannot be used; empty where it can.");
+  module.def("architectures", [] { return NF_CUDA_ARCHITECTURES; }, "What the module was built for.");
   module.def("runtime_version", &nf::runtime_version, "CUDA runtime that the module was built with.");
   nf::OpModule m(module);
   nf::bind_hash_grid(m);

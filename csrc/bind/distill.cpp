@@ -105,6 +105,7 @@ void visible(const py::object& offsets, const py::object& weights, double share,
   args.n_rays = view_tensor(offsets, "offsets").shape[0] - 1;
   args.weights = tensor_data<T>(weights, "weights", {-1});
   const std::int64_t n = view_tensor(weights, "weights").shape[0];
+  args.n = n;
   check_offsets(args.offsets, args.n_rays, n);
   if (!(share >= 0 && share <= 1)) throw py::value_error("share: needs a number from 0 to 1.");
   args.share = share;

@@ -53,7 +53,7 @@ bool is_f64(const py::object& tensor) { return view_tensor(tensor, "positions").
 }  // namespace
 
 void bind_frequency(OpModule& m) {
-  py::class_<FrequencyShape>(m, "FrequencyShape", py::module_local(kOnCuda))
+  py::class_<FrequencyShape>(m, "FrequencyShape", py::module_local(kLocalTypes))
       .def(py::init([](int n_dims, int n_octaves, bool identity, bool include_pi) {
              const FrequencyShape shape{n_dims, n_octaves, identity, include_pi};
              check_frequency_shape(shape);

@@ -103,7 +103,7 @@ bool is_f64(const py::object& tensor) { return view_tensor(tensor, "positions").
 }  // namespace
 
 void bind_hash_grid(OpModule& m) {
-  py::class_<HashGridShape>(m, "HashGridShape", py::module_local(kOnCuda))
+  py::class_<HashGridShape>(m, "HashGridShape", py::module_local(kLocalTypes))
       .def(py::init([](int n_dims, int n_levels, int n_features, int log2_table_size, int base_resolution,
                        double per_level_scale, const std::string& grid_type, const std::string& interpolation,
                        const std::string& convention) {

@@ -149,7 +149,7 @@ bool is_bf16(const MlpShape& shape, const py::object& input) {
 void bind_mlp(OpModule& m) {
   using Object = const py::object&;
   const auto none = [](const char* name) { return py::arg(name) = py::none(); };
-  py::class_<MlpShape>(m, "MlpShape", py::module_local(kOnCuda))
+  py::class_<MlpShape>(m, "MlpShape", py::module_local(kLocalTypes))
       .def(py::init(&make_shape), py::arg("widths"), py::arg("hidden"), py::arg("output"), py::arg("beta"),
            py::arg("biases"), py::arg("precision") = "float32", py::arg("omega") = 1.0, py::arg("first_omega") = 1.0,
            py::arg("gabor_scale") = 1.0, py::arg("normalize") = false)

@@ -12,15 +12,14 @@
 
 namespace nf {
 using OpModule = pybind11::module_;
+constexpr bool kLocalTypes = false;
 }
 
 #else
 
 #include <pybind11/stl.h>
 
-#include <cstring>
 #include <initializer_list>
-#include <optional>
 #include <utility>
 
 #include "bind/tensor.h"
@@ -28,13 +27,13 @@ using OpModule = pybind11::module_;
 
 namespace nf {
 
-using StreamHandle = std::optional<std::uintptr_t>;
+constexpr bool kLocalTypes = true;  // shapes of the core have the same names
 
-// While it lives, the tensors' device is current, and cuda::current_stream() is `stream`, or by
-// default the stream that torch has made current on that device.
+// While it lives, the tensors' device is current, and cuda::current_stream() is the stream that torch
+// has made current on it.
 class LaunchScope {
  public:
-  LaunchScope(const char* op, std::initializer_list<py::handle> tensors, StreamHandle stream);
+  LaunchScope(const char* op, std::initializer_list<py::handle> tensors);
   ~LaunchScope();
   LaunchScope(const LaunchScope&) = delete;
   LaunchScope& operator=(const LaunchScope&) = delete;
@@ -42,6 +41,7 @@ class LaunchScope {
  private:
   int previous_device_ = -1;
   cuda::Stream previous_stream_;
+  std::size_t n_scratch_;  // tensors of scratch memory that outer bindings hold
 };
 
 class OpModule : public py::module_ {
@@ -50,7 +50,7 @@ class OpModule : public py::module_ {
 
   template <class Body, class... Names>
   void def(const char* name, Body body, const Names&... names) {
-    def_with_stream(name, body, &Body::operator(), names...);
+    def_in_scope(name, body, &Body::operator(), names...);
   }
 
  private:
@@ -61,16 +61,14 @@ class OpModule : public py::module_ {
   }
 
   template <class Body, class Result, class... Args, class... Names>
-  void def_with_stream(const char* name, Body body, Result (Body::*)(Args...) const, const Names&... names) {
-    // occupancy_points has another stream, that of its random numbers
-    const bool taken = (... || (std::strcmp(names.name, "stream") == 0));
+  void def_in_scope(const char* name, Body body, Result (Body::*)(Args...) const, const Names&... names) {
     py::module_::def(
         name,
-        [name, body](Args... args, StreamHandle stream) {
-          const LaunchScope scope(name, {tensor_in(args)...}, stream);
+        [name, body](Args... args) {
+          const LaunchScope scope(name, {tensor_in(args)...});
           return body(std::forward<Args>(args)...);
         },
-        names..., py::arg(taken ? "cuda_stream" : "stream") = py::none());
+        names...);
   }
 };
 

@@ -26,32 +26,6 @@ RadianceField with_params(const RadianceShape& shape, const py::object& table, c
   return field;
 }
 
-RaySamples ray_samples(const py::object& origins, const py::object& directions, const py::object& offsets,
-                       const py::object& t_starts, const py::object& t_ends, const py::object& positions) {
-  RaySamples samples{};
-  samples.origins = tensor_data<float>(origins, "origins", {-1, 3});
-  samples.n_rays = view_tensor(origins, "origins").shape[0];
-  samples.directions = tensor_data<float>(directions, "directions", {samples.n_rays, 3});
-  samples.offsets = tensor_data<std::int64_t>(offsets, "offsets", {samples.n_rays + 1});
-  samples.t_starts = tensor_data<float>(t_starts, "t_starts", {-1});
-  samples.capacity = view_tensor(t_starts, "t_starts").shape[0];
-  samples.t_ends = tensor_data<float>(t_ends, "t_ends", {samples.capacity});
-  samples.positions = tensor_data<float>(positions, "positions", {samples.capacity, 3});
-  return samples;
-}
-
-std::int64_t sample(const MarchScene& scene, const py::object& words, const py::object& origins,
-                    const py::object& directions, const py::object& jitter, const py::object& offsets,
-                    const py::object& t_starts, const py::object& t_ends, const py::object& positions) {
-  std::int64_t n_used = 0;
-  SampleRaysArgs args{scene_with_words(scene, words),
-                      ray_samples(origins, directions, offsets, t_starts, t_ends, positions), &n_used};
-  args.samples.jitter = tensor_data<float>(jitter, "jitter", {args.samples.n_rays});
-  const py::gil_scoped_release release;
-  radiance_sample(args);
-  return n_used;
-}
-
 std::int64_t train(const RadianceShape& shape, const py::object& table, const py::object& density_params,
                    const py::object& color_params, const py::object& origins, const py::object& directions,
                    const py::object& offsets, const py::object& t_starts, const py::object& t_ends,
@@ -132,8 +106,6 @@ void bind_radiance(py::module_& m) {
              return shape;
            }),
            py::arg("grid"), py::arg("density"), py::arg("color"));
-  m.def("radiance_sample", &sample, py::arg("scene"), py::arg("words"), py::arg("origins"), py::arg("directions"),
-        py::arg("jitter"), py::arg("offsets"), py::arg("t_starts"), py::arg("t_ends"), py::arg("positions"));
   m.def("radiance_train", &train, py::arg("shape"), py::arg("table"), py::arg("density_params"),
         py::arg("color_params"), py::arg("origins"), py::arg("directions"), py::arg("offsets"), py::arg("t_starts"),
         py::arg("t_ends"), py::arg("positions"), py::arg("target"), py::arg("background"), py::arg("features"),

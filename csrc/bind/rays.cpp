@@ -21,6 +21,7 @@ struct CompositeTensors {
     args.density = tensor_data<T>(density, "density", {n});
     args.color = tensor_data<T>(color, "color", {n, 3});
     args.stop = static_cast<T>(stop);
+    args.n = n;
     check_offsets(args.offsets, args.n_rays, n);
   }
   std::int64_t n = 0;
@@ -63,6 +64,15 @@ void composite_backward(const py::object& offsets, const py::object& t_starts, c
 
 bool is_f64(const py::object& tensor) { return view_tensor(tensor, "t_starts").dtype == Dtype::f64; }
 
+// On a GPU nobody looks; kernels pass over what does not exist.
+void check_indices(const std::int64_t* indices, std::int64_t n, std::int64_t end, const char* name) {
+  if (kOnCuda) return;
+  for (std::int64_t i = 0; i < n; ++i)
+    if (indices[i] < 0 || indices[i] >= end)
+      throw py::index_error(std::string(name) + ": needs indices from 0 and below " + std::to_string(end) + ", got " +
+                            std::to_string(indices[i]) + ".");
+}
+
 MarchArgs march_args(const MarchScene& scene, const py::object& words, const py::object& origins,
                      const py::object& directions, const py::object& jitter, const py::object& offsets) {
   MarchArgs args{};
@@ -95,15 +105,40 @@ void bind_march(OpModule& m) {
         [](const MarchScene& scene, const py::object& words, const py::object& origins, const py::object& directions,
            const py::object& jitter, const py::object& offsets, const py::object& t_starts, const py::object& t_ends) {
           MarchArgs args = march_args(scene, words, origins, directions, jitter, offsets);
-          const std::int64_t n = host_numbers(args.offsets + args.n_rays, 1)[0];
-          check_offsets(args.offsets, args.n_rays, n);
-          args.t_starts = tensor_data<float>(t_starts, "t_starts", {n});
-          args.t_ends = tensor_data<float>(t_ends, "t_ends", {n});
+          args.t_starts = tensor_data<float>(t_starts, "t_starts", {-1});
+          args.n = view_tensor(t_starts, "t_starts").shape[0];
+          args.t_ends = tensor_data<float>(t_ends, "t_ends", {args.n});
+          check_offsets(args.offsets, args.n_rays, args.n);
           const py::gil_scoped_release release;
           march_fill(args);
         },
         py::arg("scene"), py::arg("words"), py::arg("origins"), py::arg("directions"), py::arg("jitter"),
         py::arg("offsets"), py::arg("t_starts"), py::arg("t_ends"));
+  m.def("march_into",
+        [](MarchScene scene, const py::object& words, const py::object& origins, const py::object& directions,
+           const py::object& jitter, const py::object& grids, const py::object& offsets, const py::object& t_starts,
+           const py::object& t_ends, const py::object& positions, const py::object& used) {
+          MarchIntoArgs args{};
+          args.samples = ray_samples(origins, directions, offsets, t_starts, t_ends, positions);
+          args.samples.jitter = tensor_data<float>(jitter, "jitter", {args.samples.n_rays});
+          args.scene = scene;
+          args.n_grids = 1;
+          if (grids.is_none()) {
+            args.scene.words = words_data(scene.grid, words);
+          } else {
+            const std::int64_t n_words = portable::occupancy_cells(scene.grid) / 64;
+            args.scene.words = reinterpret_cast<std::uint64_t*>(tensor_data<std::int64_t>(words, "words", {-1, n_words}));
+            args.n_grids = view_tensor(words, "words").shape[0];
+            args.grids = tensor_data<std::int64_t>(grids, "grids", {args.samples.n_rays});
+            check_indices(args.grids, args.samples.n_rays, args.n_grids, "grids");
+          }
+          args.used = tensor_data<std::int64_t>(used, "used", {2});
+          const py::gil_scoped_release release;
+          march_into(args);
+        },
+        py::arg("scene"), py::arg("words"), py::arg("origins"), py::arg("directions"), py::arg("jitter"),
+        py::arg("grids"), py::arg("offsets"), py::arg("t_starts"), py::arg("t_ends"), py::arg("positions"),
+        py::arg("used"));
 }
 
 OccupancyArgs occupancy_args(int resolution, int n_cascades) {
@@ -115,12 +150,7 @@ OccupancyArgs occupancy_args(int resolution, int n_cascades) {
 void list_cells(OccupancyArgs& args, const py::object& cells) {
   args.cells = tensor_data<std::int64_t>(cells, "cells", {-1});
   args.n = view_tensor(cells, "cells").shape[0];
-  const std::int64_t n_cells = portable::occupancy_cells(args.shape);
-  const auto values = host_numbers(args.cells, args.n);
-  for (std::int64_t i = 0; i < args.n; ++i)
-    if (values[i] < 0 || values[i] >= n_cells)
-      throw py::index_error("cells: needs indices from 0 and below " + std::to_string(n_cells) + ", got " +
-                            std::to_string(values[i]) + ".");
+  check_indices(args.cells, args.n, portable::occupancy_cells(args.shape), "cells");
 }
 
 void bind_occupancy(OpModule& m) {

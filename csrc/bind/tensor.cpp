@@ -129,8 +129,8 @@ const char* dtype_name(Dtype dtype) {
   }
 }
 
-#ifdef NF_CUDA_MODULE
 std::uintptr_t current_stream_of(const py::handle& tensor, int device_index) {
+  if (!kOnCuda) return 0;
   const DLExchangeApi* api = exchange_api(tensor);
   if (api != nullptr && api->current_stream != nullptr) {
     void* stream = nullptr;
@@ -140,7 +140,6 @@ std::uintptr_t current_stream_of(const py::handle& tensor, int device_index) {
   const py::object stream = py::module_::import("torch").attr("cuda").attr("current_stream")(device_index);
   return py::cast<std::uintptr_t>(stream.attr("cuda_stream"));
 }
-#endif
 
 std::int64_t TensorView::numel() const {
   std::int64_t n = 1;

@@ -51,25 +51,14 @@ constexpr Dtype dtype_of<std::int64_t>() { return Dtype::i64; }
 template <>
 constexpr Dtype dtype_of<unsigned char>() { return Dtype::u8; }
 
-// Numbers of a tensor for checks on the host: in place, or a copy from the GPU, which waits for it.
-#ifdef NF_CUDA_MODULE
+// Where a module's tensors are. What is on a GPU is not read here: that would wait for it.
+#if defined(NF_CUDA_MODULE) && !defined(NF_CUDA_EMULATED)
 constexpr bool kOnCuda = true;
-void copy_to_host(void* to, const void* from, std::size_t n_bytes);
-template <class T>
-std::vector<T> host_numbers(const T* data, std::int64_t n) {
-  std::vector<T> numbers(static_cast<std::size_t>(n));
-  copy_to_host(numbers.data(), data, sizeof(T) * numbers.size());
-  return numbers;
-}
-// The raw cudaStream_t that is current for a tensor's library on its device.
-std::uintptr_t current_stream_of(const py::handle& tensor, int device_index);
 #else
 constexpr bool kOnCuda = false;
-template <class T>
-const T* host_numbers(const T* data, std::int64_t) {
-  return data;
-}
 #endif
+// The raw cudaStream_t that is current for a tensor's library on its device.
+std::uintptr_t current_stream_of(const py::handle& tensor, int device_index);
 
 // The data of a required tensor, or of an optional one (None gives nullptr).
 template <class T>

@@ -82,7 +82,7 @@ bool is_f64(const py::object& tensor) { return view_tensor(tensor, "positions").
 }  // namespace
 
 void bind_tensor_planes(OpModule& m) {
-  py::class_<TensorPlanesShape>(m, "TensorPlanesShape", py::module_local(kOnCuda))
+  py::class_<TensorPlanesShape>(m, "TensorPlanesShape", py::module_local(kLocalTypes))
       .def(py::init([](const std::vector<int>& resolution, int rank, const std::string& terms, const std::string& interpolation) {
              return tensor_planes_shape(resolution.data(), static_cast<int>(resolution.size()), rank, terms.c_str(),
                                         interpolation_from_name(interpolation));

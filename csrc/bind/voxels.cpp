@@ -75,7 +75,7 @@ bool is_f64(const py::object& tensor) { return view_tensor(tensor, "positions").
 }  // namespace
 
 void bind_voxels(OpModule& m) {
-  py::class_<VoxelsShape>(m, "VoxelsShape", py::module_local(kOnCuda))
+  py::class_<VoxelsShape>(m, "VoxelsShape", py::module_local(kLocalTypes))
       .def(py::init(&shape_of), py::arg("resolution"), py::arg("n_channels"), py::arg("n_harmonics"),
            py::arg("interpolation"), py::arg("wrap"))
       .def_property_readonly("n_vertices", [](const VoxelsShape& shape) { return shape.grid.n_vertices(); })

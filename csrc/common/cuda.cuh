@@ -1,4 +1,7 @@
 // What every CUDA launch shares: errors that name the operation, grid sizes, scratch memory.
+//
+// The host compiler takes the same files with NF_CUDA_EMULATED, where tests/device/emulated stands in
+// for the toolkit's headers and runs a block's threads in turn: tests of kernels without a GPU.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -28,7 +31,11 @@ void launch_blocks(const char* op, Stream stream, std::int64_t n_blocks, int n_r
   if (n_blocks == 0 || n_rows == 0) return;
   if (n_blocks > 0x7fffffff) throw std::runtime_error(std::string(op) + ": too many numbers for one CUDA launch.");
   const dim3 grid(static_cast<unsigned>(n_blocks), static_cast<unsigned>(n_rows));
+#ifdef NF_CUDA_EMULATED
+  emulated::run(grid, kBlockThreads, shared_bytes, stream, [&] { kernel(arguments...); });
+#else
   kernel<<<grid, kBlockThreads, shared_bytes, stream>>>(arguments...);
+#endif
   check_cuda(op, cudaGetLastError());
 }
 
@@ -42,23 +49,21 @@ void launch(const char* op, Stream stream, std::int64_t n, Kernel kernel, const 
   launch_rows(op, stream, n, 1, kernel, arguments...);
 }
 
-// Uninitialised device memory in stream order: it may go out of scope while the stream still works.
-template <class T>
-class DeviceScratch {
- public:
-  DeviceScratch(const char* op, Stream stream, std::int64_t n) : stream_(stream) {
-    if (n > 0) check_cuda(op, cudaMallocAsync(reinterpret_cast<void**>(&data_), static_cast<std::size_t>(n) * sizeof(T), stream));
-  }
-  ~DeviceScratch() {
-    if (data_ != nullptr) cudaFreeAsync(data_, stream_);
-  }
-  DeviceScratch(const DeviceScratch&) = delete;
-  DeviceScratch& operator=(const DeviceScratch&) = delete;
-  T* data() const { return data_; }
+// Dynamic shared memory of a block, for numbers of any type.
+__device__ inline double* shared_memory() {
+#ifdef NF_CUDA_EMULATED
+  return emulated::shared_memory();
+#else
+  extern __shared__ double shared[];
+  return shared;
+#endif
+}
 
- private:
-  Stream stream_;
-  T* data_ = nullptr;
-};
+// Uninitialised device memory of n numbers, nullptr for none. It goes back to torch when the call
+// does, which is early enough: what torch gives it to next is behind the kernels in the same stream.
+template <class T>
+T* scratch(std::int64_t n) {
+  return n > 0 ? static_cast<T*>(scratch_memory(static_cast<std::size_t>(n) * sizeof(T))) : nullptr;
+}
 
 NF_END

@@ -12,6 +12,11 @@
 #define NF_HD inline
 #endif
 
+// Whether a function's body is that of the GPU; tests that emulate one say so by themselves.
+#if defined(__CUDA_ARCH__)
+#define NF_ON_DEVICE
+#endif
+
 #ifndef NF_ISA
 #ifdef __CUDACC__
 #define NF_ISA cuda
@@ -70,7 +75,8 @@ struct CUstream_st;  // what cudaStream_t points to
 namespace nf {
 namespace cuda {
 using Stream = CUstream_st*;
-Stream current_stream();  // of the binding that is running on this thread
+Stream current_stream();                // of the binding that is running on this thread
+void* scratch_memory(std::size_t n_bytes);  // on its device, from torch's allocator, until it returns
 }  // namespace cuda
 }  // namespace nf
 #define NF_KERNEL(name, Args)                                                        \

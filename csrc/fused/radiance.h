@@ -22,25 +22,6 @@ struct RadianceField {
 
 void check_radiance_field(const RadianceField& field);  // throws std::invalid_argument
 
-// Packed samples of a batch of rays.
-struct RaySamples {
-  std::int64_t n_rays;
-  std::int64_t capacity;         // room for samples
-  const float* origins;          // [n_rays, 3] world
-  const float* directions;       // [n_rays, 3] unit
-  const float* jitter;           // [n_rays]
-  std::int64_t* offsets;         // [n_rays + 1]
-  float* t_starts;               // [capacity]
-  float* t_ends;                 // [capacity]
-  float* positions;              // [capacity, 3] in [0, 1], the encoding's coordinates
-};
-
-struct SampleRaysArgs {
-  MarchScene scene;
-  RaySamples samples;
-  std::int64_t* n_used;         // [1] out: rays whose samples fit the capacity; later rays own none
-};
-
 struct RadianceTrainArgs {
   RadianceField field;
   RaySamples samples;            // positions are overwritten
@@ -84,7 +65,6 @@ struct RadianceRenderArgs {
 
 }  // namespace nf
 
-NF_KERNEL(radiance_sample, SampleRaysArgs)
 NF_KERNEL_MATRIX(radiance_train, RadianceTrainArgs)
 NF_KERNEL_MATRIX(radiance_density, RadianceDensityArgs)
 NF_KERNEL_MATRIX(radiance_render, RadianceRenderArgs)

@@ -3,7 +3,6 @@
 
 #include "common/loops.h"
 #include "fused/coarse.h"
-#include "fused/radiance.h"
 
 NF_BEGIN
 namespace {
@@ -35,10 +34,12 @@ class EndList {
   std::int64_t size_ = 0, capacity_ = 0;
 };
 
-void march_task(const SampleRaysArgs& args, const MarchScene& scene, const StepLattice& lattice, std::int64_t begin,
+void march_task(const MarchIntoArgs& args, const CoarseScene& coarse, const StepLattice& lattice, std::int64_t begin,
                 std::int64_t end, EndList& list) {
   const RaySamples& rays = args.samples;
+  MarchScene scene = coarse.scene;
   for (std::int64_t ray = begin; ray < end; ++ray) {
+    if (args.grids != nullptr) scene = coarse.of_grid(args.grids[ray]);
     RayMarcher marcher(scene, lattice, rays.origins + ray * 3, rays.directions + ray * 3, rays.jitter[ray]);
     std::int64_t count = 0;
     for (Ends ends; marcher.next(scene, lattice, &ends.t0, &ends.t1); ++count) list.push(ends);
@@ -58,32 +59,30 @@ std::int64_t accumulate(const RaySamples& rays) {
   return used;
 }
 
-void write_task(const SampleRaysArgs& args, std::int64_t begin, std::int64_t end, const EndList& list) {
+void write_task(const MarchIntoArgs& args, std::int64_t begin, std::int64_t end, const EndList& list) {
   const RaySamples& rays = args.samples;
-  const float per_unit = 0.5f / args.scene.unit;
   for (std::int64_t ray = begin; ray < end; ++ray) {
     const float *o = rays.origins + ray * 3, *d = rays.directions + ray * 3;
     for (std::int64_t at = rays.offsets[ray]; at < rays.offsets[ray + 1]; ++at) {
       const Ends ends = list[at - rays.offsets[begin]];
-      const float middle = 0.5f * (ends.t0 + ends.t1);
       rays.t_starts[at] = ends.t0;
       rays.t_ends[at] = ends.t1;
-      for (int k = 0; k < 3; ++k)
-        rays.positions[at * 3 + k] = (o[k] + middle * d[k] - args.scene.center[k]) * per_unit + 0.5f;
+      march_position(args.scene, o, d, ends.t0, ends.t1, rays.positions + at * 3);
     }
   }
 }
 
 }  // namespace
 
-void radiance_sample(const SampleRaysArgs& args) {
-  const CoarseScene coarse(args.scene);
+void march_into(const MarchIntoArgs& args) {
+  const CoarseScene coarse(args.scene, args.n_grids);
   const StepLattice lattice(args.scene);
   const std::int64_t n_rays = args.samples.n_rays, n_tasks = (n_rays + kRays - 1) / kRays;
   EndList* lists = new EndList[static_cast<std::size_t>(n_tasks)];
   const auto end_of = [&](std::int64_t task) { return (task + 1) * kRays < n_rays ? (task + 1) * kRays : n_rays; };
-  parallel_for(n_tasks, [&](std::int64_t task) { march_task(args, coarse.scene, lattice, task * kRays, end_of(task), lists[task]); });
-  *args.n_used = accumulate(args.samples);
+  parallel_for(n_tasks, [&](std::int64_t task) { march_task(args, coarse, lattice, task * kRays, end_of(task), lists[task]); });
+  args.used[0] = accumulate(args.samples);
+  args.used[1] = args.samples.offsets[args.used[0]];
   parallel_for(n_tasks, [&](std::int64_t task) { write_task(args, task * kRays, end_of(task), lists[task]); });
   delete[] lists;
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -34,7 +34,47 @@ Backward: TypeAlias = Callable[..., Gradients]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MODULES: dict[str, ModuleType] = {"cpu": _core}  # native modules by device type; CUDA's comes late
+
 _reference: ModuleType | None = None  # what computes instead, inside of `use_reference`
+_backend: Mapping[str, Callable[..., Any]] = {}  # or inside of `use_backend`, by name
+
+
+@contextmanager
+def use_backend(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Compute operations by other functions inside, wherever they are called from.
+
+    Args:
+        functions: by the name of the operation that they replace, one of those that `use_reference`
+            lists; they take its arguments. Other names are ignored.
+
+    May be nested: the innermost function of a name counts, and inside of `use_reference` none.
+    What was computed outside keeps the derivatives that it had. One switch for the process, not
+    one per thread. Fused operations stay native.
+
+    Example:
+        >>> from neural_fields.ops import frequency
+        >>> with use_backend({"frequency": lambda positions, n_octaves: positions}):
+        ...     frequency(torch.ones(1, 2), n_octaves=4)
+        tensor([[1., 1.]])
+    """
+    global _backend
+    before = _backend
+    _backend = {**before, **functions}
+    try:
+        yield
+    finally:
+        _backend = before
+
+
+def is_replaced(name: str) -> bool:
+    """Whether another function computes an operation now: see `use_backend`.
+
+    Example:
+        >>> is_replaced("hash_grid")
+        False
+    """
+    return _reference is None and name in _backend
 
 
 @contextmanager
@@ -67,14 +107,16 @@ def use_reference() -> Iterator[None]:
 
 
 def with_reference(operation: Callable[P, R]) -> Callable[P, R]:
-    """Let `use_reference` put the function of the same name in an operation's place."""
+    """Let `use_reference` and `use_backend` put a function in an operation's place, by its name."""
 
     @functools.wraps(operation)
     def chosen(*args: P.args, **kwargs: P.kwargs) -> R:
-        if _reference is None:
-            return operation(*args, **kwargs)
-        result: R = getattr(_reference, operation.__name__)(*args, **kwargs)
-        return result
+        name = operation.__name__
+        if _reference is not None:
+            function: Callable[..., R] = getattr(_reference, name)
+        else:
+            function = _backend.get(name, operation)
+        return function(*args, **kwargs)
 
     return chosen
 
@@ -138,17 +180,18 @@ def not_native(name: str, what: str) -> NotNativeError:
 
 def native(name: str, tensor: Tensor) -> ModuleType:
     """The native module for a tensor's device."""
-    if tensor.device.type == "cpu":
-        return _core
-    if tensor.device.type != "cuda":
-        raise ValueError(f"{name}: needs CPU or CUDA tensors, got device {tensor.device}.")
-    try:
-        return importlib.import_module("neural_fields._cuda")
-    except ImportError as error:
-        raise RuntimeError(
-            f"{name}: got CUDA tensors, but the CUDA module is not built or cannot be loaded "
-            f"({error}); run 'make cuda', or move the tensors to the CPU."
-        ) from error
+    kind = tensor.device.type
+    if kind not in MODULES:
+        if kind != "cuda":
+            raise ValueError(f"{name}: needs CPU or CUDA tensors, got device {tensor.device}.")
+        try:
+            MODULES[kind] = importlib.import_module("neural_fields._cuda")
+        except ImportError as error:
+            raise RuntimeError(
+                f"{name}: got CUDA tensors, but the CUDA module is not built or cannot be loaded "
+                f"({error}); run 'make cuda', or move the tensors to the CPU."
+            ) from error
+    return MODULES[kind]
 
 
 def check_tensor(

@@ -42,8 +42,9 @@ def composite(
     """Sum colours along rays, each weighted by the light that reaches the eye from it.
 
     Args:
-        offsets: [n_rays + 1] int64, non-decreasing from 0 to n: ray r owns the samples
-            offsets[r] ... offsets[r + 1] - 1. Rays may be empty.
+        offsets: [n_rays + 1] int64, non-decreasing from 0 to at most n: ray r owns the samples
+            offsets[r] ... offsets[r + 1] - 1. Rays may be empty; what lies behind the last one
+            belongs to none, and gets no weight and no gradient. On a GPU nobody looks at them.
         t_starts: [n] float32 or float64, distance along the ray where a sample begins.
         t_ends: [n] where it ends, at least t_starts.
         density: [n] per length of t, at least 0 (not checked).

@@ -241,8 +241,9 @@ def visible_samples(
     """Mark the samples that make up what an opaque ray sees.
 
     Args:
-        offsets: [n_rays + 1] int64, non-decreasing from 0 to n: ray r owns the samples
-            offsets[r] ... offsets[r + 1] - 1. Rays may be empty.
+        offsets: [n_rays + 1] int64, non-decreasing from 0 to at most n: ray r owns the samples
+            offsets[r] ... offsets[r + 1] - 1. Rays may be empty; what lies behind the last one
+            belongs to none and is not kept. On a GPU nobody looks at them.
         weights: [n] float32 or float64, of compositing: at least 0 (less counts as 0).
         share: of a ray's samples, in [0, 1].
         opacity: in [0, 1]; a ray whose weights sum to less, or to NaN, has none.

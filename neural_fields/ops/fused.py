@@ -23,7 +23,7 @@ from torch import Tensor
 from neural_fields import _core
 from neural_fields.ops._library import native
 from neural_fields.ops.hash_grid import HashGridSpec
-from neural_fields.ops.march import MarchScene, native_scene
+from neural_fields.ops.march import MarchScene, RadianceSamples, native_scene
 from neural_fields.ops.mlp import MlpSpec
 
 
@@ -97,65 +97,6 @@ class RadianceGradients(NamedTuple):
         )
 
 
-class RadianceSamples(NamedTuple):
-    """Room for the samples of a batch of rays; `capacity` of them at most."""
-
-    offsets: Tensor  # [n_rays + 1] int64
-    t_starts: Tensor  # [capacity] distance along the ray, world
-    t_ends: Tensor  # [capacity]
-    positions: Tensor  # [capacity, 3] in [0, 1], the grid's coordinates
-
-    @classmethod
-    def empty(
-        cls, n_rays: int, capacity: int, device: torch.device | str = "cpu"
-    ) -> RadianceSamples:
-        """Fresh ones of unspecified content."""
-        return cls(
-            torch.empty(n_rays + 1, dtype=torch.int64, device=device),
-            torch.empty(capacity, device=device),
-            torch.empty(capacity, device=device),
-            torch.empty(capacity, 3, device=device),
-        )
-
-
-def radiance_sample(
-    scene: MarchScene,
-    words: Tensor,
-    origins: Tensor,
-    directions: Tensor,
-    jitter: Tensor,
-    samples: RadianceSamples,
-) -> int:
-    """March a batch of rays into a buffer, and place the samples in the grid's coordinates.
-
-    Args:
-        scene: see `march`.
-        words: [scene.grid.n_words] int64.
-        origins: [n_rays, 3] world.
-        directions: [n_rays, 3] unit vectors.
-        jitter: [n_rays] in [0, 1).
-        samples: overwritten, up to offsets[-1].
-
-    Returns:
-        How many rays, from the first, fit with all their samples; later rays own no samples.
-
-    Example:
-        >>> scene = MarchScene((-1, -1, -1), (1, 1, 1), (0, 0, 0), unit=1.0, step=0.5)
-        >>> full = torch.full((scene.grid.n_words,), -1)
-        >>> samples = RadianceSamples.empty(n_rays=2, capacity=5)
-        >>> origins = torch.tensor([[-2.0, 0.0, 0.0]]).expand(2, 3).contiguous()
-        >>> directions = torch.tensor([[1.0, 0.0, 0.0]]).expand(2, 3).contiguous()
-        >>> radiance_sample(scene, full, origins, directions, torch.zeros(2), samples)
-        1
-        >>> samples.offsets
-        tensor([0, 4, 4])
-    """
-    module = native("radiance_sample", origins)
-    shape = native_scene(module, scene)
-    n_used: int = module.radiance_sample(shape, words, origins, directions, jitter, *samples)
-    return n_used
-
-
 def radiance_train(
     spec: RadianceSpec,
     params: RadianceParams,
@@ -182,7 +123,7 @@ def radiance_train(
     Args:
         spec: the shape of the field.
         params: its parameters.
-        samples: as `radiance_sample` left them; the positions are used up.
+        samples: as `march_into` left them; the positions are used up.
         origins: [n_rays, 3], as they were marched.
         directions: [n_rays, 3] unit vectors.
         target: [n_rays, 3] colours over the same background.

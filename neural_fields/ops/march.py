@@ -147,3 +147,73 @@ def march(
     t_ends = torch.empty_like(t_starts)
     module.march_fill(shape, *inputs, offsets, t_starts, t_ends)
     return PackedSamples(offsets, t_starts, t_ends)
+
+
+class RadianceSamples(NamedTuple):
+    """Room for the samples of a batch of rays; `capacity` of them at most."""
+
+    offsets: Tensor  # [n_rays + 1] int64
+    t_starts: Tensor  # [capacity] distance along the ray, world
+    t_ends: Tensor  # [capacity]
+    positions: Tensor  # [capacity, 3] in [0, 1], the grid's coordinates
+
+    @classmethod
+    def empty(
+        cls, n_rays: int, capacity: int, device: torch.device | str = "cpu"
+    ) -> RadianceSamples:
+        """Fresh ones of unspecified content."""
+        return cls(
+            torch.empty(n_rays + 1, dtype=torch.int64, device=device),
+            torch.empty(capacity, device=device),
+            torch.empty(capacity, device=device),
+            torch.empty(capacity, 3, device=device),
+        )
+
+
+def march_into(
+    scene: MarchScene,
+    words: Tensor,
+    origins: Tensor,
+    directions: Tensor,
+    jitter: Tensor,
+    samples: RadianceSamples,
+    grids: Tensor | None = None,
+) -> Tensor:
+    """March a batch of rays into a buffer, and place the samples in the grid's coordinates.
+
+    All shapes are known beforehand, so that on a GPU nobody waits for the number of samples.
+
+    Args:
+        scene: see `march`.
+        words: [scene.grid.n_words] int64, or [n_grids, n_words] with `grids`.
+        origins: [n_rays, 3] float32, world.
+        directions: [n_rays, 3] float32, unit vectors.
+        jitter: [n_rays] float32 in [0, 1).
+        samples: overwritten, up to offsets[-1]; what lies behind stays as it was.
+        grids: [n_rays] int64, the grid that a ray is marched through; None: the only one.
+
+    Returns:
+        int64 [2] on the device of the rays: how many rays, from the first, fit with all their
+        samples, and how many samples they have; later rays own none.
+
+    Raises:
+        TypeError: a tensor is of the wrong type.
+        ValueError: a shape is wrong.
+        IndexError: a grid does not exist (on the CPU; on a GPU such a ray has no samples).
+
+    Example:
+        >>> scene = MarchScene((-1, -1, -1), (1, 1, 1), (0, 0, 0), unit=1.0, step=0.5)
+        >>> full = torch.full((scene.grid.n_words,), -1)
+        >>> samples = RadianceSamples.empty(n_rays=2, capacity=5)
+        >>> origins = torch.tensor([[-2.0, 0.0, 0.0]]).expand(2, 3).contiguous()
+        >>> directions = torch.tensor([[1.0, 0.0, 0.0]]).expand(2, 3).contiguous()
+        >>> march_into(scene, full, origins, directions, torch.zeros(2), samples)
+        tensor([1, 4])
+        >>> samples.offsets
+        tensor([0, 4, 4])
+    """
+    module = native("march", origins)
+    used = torch.empty(2, dtype=torch.int64, device=origins.device)
+    rays = (origins, directions, jitter, grids)
+    module.march_into(native_scene(module, scene), words, *rays, *samples, used)
+    return used

@@ -128,7 +128,7 @@ class Batch:
         self.samples = ops.RadianceSamples.empty(n_rays, capacity)
         words = make_words() if words is None else words
         rays = (self.origins, self.directions, jitter)
-        self.n_used = ops.radiance_sample(SCENE, words, *rays, self.samples)
+        self.n_used = int(ops.march_into(SCENE, words, *rays, self.samples)[0])
 
     def over(self, ray):
         return ray.color + (1 - ray.opacity)[:, None] * self.background
@@ -213,7 +213,7 @@ def test_bf16_equals_the_operations(name, isa, restored_core):
     rays = (origins, directions)
     ops.radiance_render(spec, make_params(name), SCENE, make_words(), *rays, *out, stop=0, cull=0)
     samples = ops.RadianceSamples.empty(150, 20_000)
-    ops.radiance_sample(SCENE, make_words(), *rays, half, samples)
+    ops.march_into(SCENE, make_words(), *rays, half, samples)
     ray = per_op(spec, make_params(name), samples, directions, 0.0)
     torch.testing.assert_close(out[0], ray.color, rtol=0, atol=2e-3)
     log_density = torch.empty(1000)
@@ -290,7 +290,7 @@ def test_empty_space_is_skipped_without_loss(resolution, n_cascades, share, rest
     rays = make_rays(300)
     expected = ops.march(scene, words, *rays)
     batch = ops.RadianceSamples.empty(300, 40_000)
-    assert ops.radiance_sample(scene, words, *rays, batch) == 300
+    assert int(ops.march_into(scene, words, *rays, batch)[0]) == 300
     n = int(expected.offsets[-1])
     assert n > 0
     assert torch.equal(batch.offsets, expected.offsets)
@@ -303,7 +303,7 @@ def test_samples_equal_the_march(n_rays, restored_core):
     origins, directions, jitter = make_rays(n_rays)
     expected = ops.march(SCENE, make_words(), origins, directions, jitter)
     batch = ops.RadianceSamples.empty(n_rays, 40_000)
-    assert ops.radiance_sample(SCENE, make_words(), origins, directions, jitter, batch) == n_rays
+    assert int(ops.march_into(SCENE, make_words(), origins, directions, jitter, batch)[0]) == n_rays
     n = int(expected.offsets[-1])
     for name in expected._fields:
         found = getattr(batch, name)[:n] if name[0] == "t" else batch.offsets
@@ -319,9 +319,9 @@ def test_instruction_sets_march_alike(any_isa, restored_core):
     """Fused multiply-adds may move a step across the border of a cell."""
     origins, directions, jitter = make_rays(500)
     here, there = (ops.RadianceSamples.empty(500, 60_000) for _ in range(2))
-    ops.radiance_sample(SCENE, make_words(), origins, directions, jitter, here)
+    ops.march_into(SCENE, make_words(), origins, directions, jitter, here)
     restored_core.set_isa("portable")
-    ops.radiance_sample(SCENE, make_words(), origins, directions, jitter, there)
+    ops.march_into(SCENE, make_words(), origins, directions, jitter, there)
     counts = here.offsets.diff() - there.offsets.diff()
     assert counts.abs().max() <= 2
     assert (counts != 0).float().mean() < 0.02
@@ -332,7 +332,7 @@ def test_rays_that_do_not_fit_own_no_samples(capacity):
     origins, directions, jitter = make_rays(200)
     expected = ops.march(SCENE, ALL_WORDS, origins, directions, jitter)
     batch = ops.RadianceSamples.empty(200, capacity)
-    n_used = ops.radiance_sample(SCENE, ALL_WORDS, origins, directions, jitter, batch)
+    n_used = int(ops.march_into(SCENE, ALL_WORDS, origins, directions, jitter, batch)[0])
     fits = expected.offsets[1:] <= capacity
     assert n_used == int(fits.sum()) < 200
     n = int(expected.offsets[n_used])
@@ -358,7 +358,7 @@ def rendered_per_op(name, words, origins, directions, stop=0.0):
     n = len(origins)
     samples = ops.RadianceSamples.empty(n, 100_000)
     half = torch.full((n,), 0.5)
-    assert ops.radiance_sample(SCENE, words, origins, directions, half, samples) == n
+    assert int(ops.march_into(SCENE, words, origins, directions, half, samples)[0]) == n
     ray = per_op(SPECS[name], make_params(name), samples, directions, stop)
     return ray, int(samples.offsets[-1])
 

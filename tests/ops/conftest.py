@@ -14,13 +14,26 @@ def pytest_generate_tests(metafunc):
     names = metafunc.fixturenames
     if "device" in names:
         wanted = metafunc.config.getoption("device")
-        here = torch.cuda.is_available() and importlib.util.find_spec("neural_fields._cuda")
-        metafunc.parametrize("device", ["cpu", "cuda"] if wanted == "cuda" and here else ["cpu"])
+        cuda = torch.cuda.is_available() and importlib.util.find_spec("neural_fields._cuda")
+        here = wanted == "emulated" or (wanted == "cuda" and cuda)
+        metafunc.parametrize("device", ["cpu", wanted] if here else ["cpu"], indirect=True)
     if "case" in names and metafunc.cls is not None:
         metafunc.parametrize("case", metafunc.cls.cases, ids=lambda case: case.name)
     if "isa" in names:
         here = ISAS[1 : ISAS.index(_core.best_isa()) + 1]
         metafunc.parametrize("isa", here or ["portable"])
+
+
+@pytest.fixture
+def device(request):
+    """The name of a device; the emulated one is there for as long as the test runs."""
+    if request.param != "emulated":
+        yield request.param
+        return
+    from device.emulation import emulation
+
+    with emulation():
+        yield request.param
 
 
 @pytest.fixture

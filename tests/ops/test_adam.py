@@ -201,3 +201,21 @@ def test_parameters_without_gradient_are_left_alone():
     table.grad = torch.sparse_coo_tensor([[1]], [[1.0, 1.0]], (4, 2), check_invariants=True)
     with pytest.raises(TypeError, match="needs dense gradients, got a sparse one"):
         ops.Adam([table]).step()
+
+
+# ---- devices -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [0, 1, 15, 17, 33, 500])
+@pytest.mark.parametrize("options", [{}, {"skip_zero": True, "clear": True, "l2": 0.1}], ids=str)
+def test_devices_agree(n, dtype, options, device):
+    here, there = make(n, dtype), [part.to(device) for part in make(n, dtype)]
+    touched = (torch.arange((n + 15) // 16) % 3 > 0).byte()
+    for blocks in (None, touched):
+        for tensors in (here, there):
+            given = None if blocks is None else blocks.to(tensors[0].device, copy=True)
+            ops.adam_step(*tensors, step=3, rate=0.05, touched=given, **options)
+            assert given is None or not bool(given.any())
+    for a, b in zip(there, here, strict=True):
+        torch.testing.assert_close(a.cpu(), b, rtol=DTYPES[dtype], atol=DTYPES[dtype])

@@ -198,13 +198,31 @@ def test_distances_get_no_gradient():
     assert torch.autograd.grad(ray.depth.sum(), t0, allow_unused=True) == (None,)
 
 
+def test_samples_of_nobody_weigh_nothing(device):
+    _, t0, t1, density, color = (part.to(device) for part in slab(1.0, 1.0, 4))
+    density.requires_grad_()
+    color.requires_grad_()
+    some = composited = ops.composite(torch.tensor([0, 1, 3]).to(device), t0, t1, density, color)
+    assert composited.weights[3] == 0
+    total = some.color.sum() + some.weights.sum()
+    of_density, of_color = torch.autograd.grad(total, (density, color))
+    assert of_density[3] == 0
+    assert (of_color[3] == 0).all()
+    alone = ops.composite(
+        torch.tensor([0, 1, 3]).to(device), *(p[:3] for p in (t0, t1)), density[:3], color[:3]
+    )
+    assert torch.equal(some.color, alone.color)
+    assert torch.equal(some.weights[:3], alone.weights)
+    assert (of_density[:3] != 0).all()
+
+
 @pytest.mark.parametrize(
     ("offsets", "error", "message"),
     [
         (torch.tensor([0, 2], dtype=torch.int32), TypeError, "offsets needs int64, got torch.int"),
         (torch.tensor([[0, 4]]), ValueError, r"offsets needs shape \[n_rays \+ 1\], got"),
         (torch.tensor([], dtype=torch.int64), ValueError, r"offsets needs shape"),
-        (torch.tensor([0, 3]), ValueError, "non-decreasing list from 0 to .* 4"),
+        (torch.tensor([0, 5]), ValueError, "non-decreasing list from 0 to .* 4"),
         (torch.tensor([1, 4]), ValueError, "non-decreasing"),
         (torch.tensor([0, 3, 2, 4]), ValueError, "non-decreasing"),
         (torch.tensor([0, 9, 4]), ValueError, "non-decreasing"),

@@ -449,10 +449,18 @@ def test_wrong_rays_are_refused(changes, error, message):
         ops.visible_samples(**arguments)
 
 
-@pytest.mark.parametrize("offsets", [[0, 3], [1, 4], [0, 3, 2, 4], [0, 9, 4]])
+@pytest.mark.parametrize("offsets", [[0, 5], [1, 4], [0, 3, 2, 4], [0, 9, 4]])
 def test_wrong_offsets_are_refused(offsets):
     with pytest.raises(ValueError, match=r"non-decreasing list from 0 to .* 4"):
         ops.visible_samples(torch.tensor(offsets), torch.ones(4))
+
+
+def test_samples_of_nobody_are_not_kept(device):
+    weights = torch.full((4,), 0.5, device=device)
+    keep = torch.ones(4, dtype=torch.bool, device=device)
+    offsets = torch.tensor([0, 2]).to(device)
+    visible = ops.visible_samples(offsets, weights, keep=keep)
+    assert visible.cpu().tolist() == [True, True, False, False]
 
 
 # ---- the hardest ---------------------------------------------------------------------------------

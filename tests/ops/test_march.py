@@ -315,3 +315,87 @@ def test_a_grid_that_changes_between_counting_and_filling_is_harmless():
     offsets[3] = 10**9
     with pytest.raises(ValueError, match="offsets: needs a non-decreasing list"):
         _core.march_fill(native, full(scene), origins, directions, None, offsets, *ends)
+
+
+# ---- into a buffer, and on devices ---------------------------------------------------------------
+
+
+def into(scene, words, rays, capacity, grids=None):
+    """What `march_into` leaves: rays that fit, and the samples of a buffer, on the CPU."""
+    device = rays[0].device
+    samples = ops.RadianceSamples.empty(len(rays[0]), capacity, device)
+    used = ops.march_into(scene, words, *rays, samples, grids)
+    n_used, n = used.tolist()
+    assert n == int(samples.offsets[-1])
+    return n_used, [samples.offsets.cpu(), *(part[:n].cpu() for part in samples[1:])]
+
+
+@pytest.mark.parametrize("options", SCENES.values(), ids=SCENES)
+def test_devices_march_alike(options, device):
+    """Steps on the border of a cell may be listed here and not there."""
+    scene = make_scene(**options)
+    words, rays = make_words(scene.grid, 0.3), make_rays(scene, 3 * N_RAYS)
+    expected = ops.march(scene, words, *rays)
+    found = ops.march(scene, words.to(device), *(part.to(device) for part in rays))
+    assert {part.device.type for part in found} == {device}
+    counts, ours = expected.offsets.diff(), found.offsets.cpu().diff()
+    assert (counts == ours).float().mean() > 0.95
+    for ray in (counts == ours).nonzero()[:, 0].tolist():
+        for theirs, mine in zip(samples_of(expected, ray), samples_of(found, ray), strict=True):
+            torch.testing.assert_close(mine.cpu(), theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [0, 1, 33, 300])
+def test_into_a_buffer_are_the_samples_of_march(n, device):
+    scene = make_scene(step=0.05, grid=SMALL)
+    words = make_words(scene.grid, 0.3).to(device)
+    rays = [part.to(device) for part in make_rays(scene, n)]
+    expected = [part.cpu() for part in ops.march(scene, words, *rays)]
+    n_used, (offsets, t_starts, t_ends, positions) = into(scene, words, rays, 20_000)
+    assert n_used == n
+    for found, wanted in zip((offsets, t_starts, t_ends), expected, strict=True):
+        assert torch.equal(found, wanted)
+    owner = torch.repeat_interleave(torch.arange(n), offsets.diff())
+    origins, directions, _ = (part.cpu() for part in rays)
+    middle = ((t_starts + t_ends) / 2)[:, None]
+    at = origins[owner] + middle * directions[owner]
+    torch.testing.assert_close(positions, at / 2 + 0.5, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 200, 1500])
+def test_rays_that_do_not_fit_own_nothing(capacity, device):
+    scene = make_scene(step=0.05, grid=SMALL)
+    words = make_words(scene.grid, 0.3).to(device)
+    rays = [part.to(device) for part in make_rays(scene, 300)]
+    _, whole = into(scene, words, rays, 20_000)
+    n_used, (offsets, *samples) = into(scene, words, rays, capacity)
+    n = int(whole[0][n_used])
+    assert n <= capacity < int(whole[0][n_used + 1])
+    assert torch.equal(offsets[: n_used + 1], whole[0][: n_used + 1])
+    assert (offsets[n_used:] == n).all()
+    for found, wanted in zip(samples, whole[1:], strict=True):
+        assert torch.equal(found, wanted[:n])
+
+
+def test_every_ray_has_its_grid(device):
+    scene = make_scene(step=0.05, grid=SMALL)
+    words = torch.stack(
+        [make_words(scene.grid, share, seed) for seed, share in enumerate((0.1, 0.6))]
+    )
+    rays = make_rays(scene, 60)
+    grids = torch.arange(60) % 2
+    there = [part.to(device) for part in (words, *rays, grids)]
+    _, (offsets, t_starts, *_) = into(scene, there[0], there[1:4], 20_000, there[4])
+    for grid in (0, 1):
+        _, (alone, starts, *_) = into(scene, there[0][grid].contiguous(), there[1:4], 20_000)
+        for ray in range(grid, 60, 2):
+            assert torch.equal(
+                t_starts[offsets[ray] : offsets[ray + 1]], starts[alone[ray] : alone[ray + 1]]
+            )
+
+
+def test_grids_that_do_not_exist_are_refused():
+    scene = make_scene(step=0.05, grid=SMALL)
+    words, rays = torch.stack([full(scene)]), make_rays(scene, 3)
+    with pytest.raises(IndexError, match="grids: needs indices from 0 and below 1, got 1"):
+        into(scene, words, rays, 100, torch.tensor([0, 1, 0]))

@@ -190,3 +190,25 @@ def test_wrong_tensors_are_refused():
         ops.occupancy_update(torch.zeros(128)[::2], torch.tensor([0]), one, spec)
     with pytest.raises(TypeError, match="values: needs float32, got float64"):
         ops.occupancy_words(torch.zeros(64).double(), spec)
+
+
+# ---- devices -------------------------------------------------------------------------------------
+
+
+@each_spec
+def test_devices_have_the_same_points_values_and_words(spec, device):
+    cells = torch.arange(spec.n_cells)[::3].contiguous()
+    points = ops.occupancy_points(cells.to(device), spec, seed=3, stream=5)
+    assert torch.equal(points.cpu(), ops.occupancy_points(cells, spec, seed=3, stream=5))
+    fresh = torch.rand(len(cells), generator=torch.Generator().manual_seed(1)) * 0.03
+    values = random_values(spec)
+    there = values.to(device)
+    ops.occupancy_update(values, cells, fresh, spec, decay=0.9)
+    ops.occupancy_update(there, cells.to(device), fresh.to(device), spec, decay=0.9)
+    assert torch.equal(there.cpu(), values)
+    for threshold in (0.01, 1.0):
+        words = ops.occupancy_words(there, spec, threshold=threshold)
+        assert torch.equal(words.cpu(), ops.occupancy_words(values, spec, threshold=threshold))
+    assert torch.equal(
+        ops.occupancy_centers(cells.to(device), spec).cpu(), ops.occupancy_centers(cells, spec)
+    )

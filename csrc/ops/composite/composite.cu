@@ -1,4 +1,5 @@
-// Compositing on CUDA: one thread per ray, which walks its samples front to back as on the CPU.
+// Compositing on CUDA: one thread per ray, which walks its samples front to back as on the CPU. What
+// belongs to no ray is cleared by a thread per sample, of which the others return at once.
 //
 // Traffic: a sample is 6 numbers read and, backward, 4 written; neighbouring threads read different
 // rays, so accesses of a warp are spread and rely on the caches. Nothing is shared between rays:
@@ -25,13 +26,27 @@ __global__ void backward_kernel(const __grid_constant__ CompositeArgs<T> args) {
 }
 
 template <class T>
+__global__ void forward_rest_kernel(const __grid_constant__ CompositeArgs<T> args) {
+  const std::int64_t i = thread_index();
+  if (i < args.n && i >= packed_end(args.offsets, args.n_rays, args.n)) composite_forward_rest(args, i);
+}
+
+template <class T>
+__global__ void backward_rest_kernel(const __grid_constant__ CompositeArgs<T> args) {
+  const std::int64_t i = thread_index();
+  if (i < args.n && i >= packed_end(args.offsets, args.n_rays, args.n)) composite_backward_rest(args, i);
+}
+
+template <class T>
 void forward(const CompositeArgs<T>& args, Stream stream) {
   launch("composite_forward", stream, args.n_rays, forward_kernel<T>, args);
+  if (args.weights != nullptr) launch("composite_forward", stream, args.n, forward_rest_kernel<T>, args);
 }
 
 template <class T>
 void backward(const CompositeArgs<T>& args, Stream stream) {
   launch("composite_backward", stream, args.n_rays, backward_kernel<T>, args);
+  launch("composite_backward", stream, args.n, backward_rest_kernel<T>, args);
 }
 
 }  // namespace

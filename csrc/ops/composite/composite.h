@@ -8,13 +8,14 @@
 
 #include "common/cpu.h"
 #include "common/lanes.h"
+#include "common/packed.h"
 
 namespace nf {
 
 template <class T>
 struct CompositeArgs {
-  std::int64_t n_rays;
-  const std::int64_t* offsets;  // [n_rays + 1]: ray r owns the samples offsets[r] .. offsets[r + 1]
+  std::int64_t n_rays, n;
+  const std::int64_t* offsets;  // [n_rays + 1]: ray r owns the samples offsets[r] .. offsets[r + 1]; the rest, nobody
   const T* t_starts;            // [n]
   const T* t_ends;              // [n]
   const T* density;             // [n], at least 0
@@ -24,7 +25,7 @@ struct CompositeArgs {
   T* opacity = nullptr;         // [n_rays]
   T* depth = nullptr;           // [n_rays]
   T* distortion = nullptr;      // [n_rays]
-  T* weights = nullptr;         // [n]; 0 beyond the end of a ray
+  T* weights = nullptr;         // [n]; 0 beyond the end of a ray, and for samples of nobody
   const T* grad_color = nullptr;       // backward: like ray_color
   const T* grad_opacity = nullptr;
   const T* grad_depth = nullptr;
@@ -59,7 +60,8 @@ NF_HD std::int64_t composite_walk(const T* t_starts, const T* t_ends, const T* d
 
 template <class T>
 NF_HD void composite_forward_ray(const CompositeArgs<T>& args, std::int64_t ray) {
-  const std::int64_t begin = args.offsets[ray], n = args.offsets[ray + 1] - begin;
+  const PackedRange range = packed_range(args.offsets, ray, args.n);
+  const std::int64_t begin = range.begin, n = range.n;
   const T *t0 = args.t_starts + begin, *t1 = args.t_ends + begin, *color = args.color + begin * 3;
   T rgb[3] = {0, 0, 0}, opacity = 0, depth = 0, distortion = 0;
   const std::int64_t used = composite_walk(t0, t1, args.density + begin, n, args.stop, [&](std::int64_t i, T w, T) {
@@ -82,7 +84,8 @@ NF_HD void composite_forward_ray(const CompositeArgs<T>& args, std::int64_t ray)
 // With g_i = dL/dw_i: dL/dsigma_i = dt_i (T_{i+1} g_i - sum_{j>i} w_j g_j) and dL/dc_i = w_i dL/dC.
 template <class T>
 NF_HD void composite_backward_ray(const CompositeArgs<T>& args, std::int64_t ray) {
-  const std::int64_t begin = args.offsets[ray], n = args.offsets[ray + 1] - begin;
+  const PackedRange range = packed_range(args.offsets, ray, args.n);
+  const std::int64_t begin = range.begin, n = range.n;
   const T *t0 = args.t_starts + begin, *t1 = args.t_ends + begin, *color = args.color + begin * 3;
   const T* density = args.density + begin;
   T *grad_density = args.grad_density + begin, *grad_color = args.grad_sample_color + begin * 3;
@@ -118,6 +121,17 @@ NF_HD void composite_backward_ray(const CompositeArgs<T>& args, std::int64_t ray
     grad_density[i] = 0;
     for (int c = 0; c < 3; ++c) grad_color[i * 3 + c] = 0;
   }
+}
+
+// A sample of nobody, forward and backward.
+template <class T>
+NF_HD void composite_forward_rest(const CompositeArgs<T>& args, std::int64_t i) {
+  args.weights[i] = 0;
+}
+template <class T>
+NF_HD void composite_backward_rest(const CompositeArgs<T>& args, std::int64_t i) {
+  args.grad_density[i] = 0;
+  for (int c = 0; c < 3; ++c) args.grad_sample_color[i * 3 + c] = 0;
 }
 
 NF_END

@@ -191,6 +191,7 @@ void visible(const DistillVisibleArgs<T>& args) {
   parallel_chunks(args.n_rays, kRays, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t ray = begin; ray < end; ++ray) distill_visible_ray(args, ray);
   });
+  for (std::int64_t i = packed_end(args.offsets, args.n_rays, args.n); i < args.n; ++i) distill_visible_rest(args, i);
 }
 
 }  // namespace

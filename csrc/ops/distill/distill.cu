@@ -110,9 +110,9 @@ template <class T>
 void forward(const DistillArgs<T>& args, Stream stream) {
   const char* op = "distill_forward";
   const std::int64_t n_pieces = (most_numbers(args) + kPiece - 1) / kPiece;
-  const DeviceScratch<double> sums(op, stream, n_pieces * kSums);
-  launch_blocks(op, stream, n_pieces, kSums, 0, sums_kernel<T>, args, sums.data());
-  launch_blocks(op, stream, 1, 1, 0, finish_kernel<T>, args, sums.data(), n_pieces);
+  double* sums = scratch<double>(n_pieces * kSums);
+  launch_blocks(op, stream, n_pieces, kSums, 0, sums_kernel<T>, args, sums);
+  launch_blocks(op, stream, 1, 1, 0, finish_kernel<T>, args, sums, n_pieces);
 }
 
 template <class T>
@@ -124,6 +124,18 @@ template <class T>
 __global__ void visible_kernel(const __grid_constant__ DistillVisibleArgs<T> args) {
   const std::int64_t ray = thread_index();
   if (ray < args.n_rays) distill_visible_ray(args, ray);
+}
+
+template <class T>
+__global__ void visible_rest_kernel(const __grid_constant__ DistillVisibleArgs<T> args) {
+  const std::int64_t i = thread_index();
+  if (i < args.n && i >= packed_end(args.offsets, args.n_rays, args.n)) distill_visible_rest(args, i);
+}
+
+template <class T>
+void visible(const DistillVisibleArgs<T>& args, Stream stream) {
+  launch("distill_visible", stream, args.n_rays, visible_kernel<T>, args);
+  launch("distill_visible", stream, args.n, visible_rest_kernel<T>, args);
 }
 
 // ---- hardest -------------------------------------------------------------------------------------
@@ -172,27 +184,23 @@ void distill_forward_f32(const DistillArgs<float>& args, Stream stream) { forwar
 void distill_backward_f32(const DistillArgs<float>& args, Stream stream) { backward(args, stream); }
 void distill_forward_f64(const DistillArgs<double>& args, Stream stream) { forward(args, stream); }
 void distill_backward_f64(const DistillArgs<double>& args, Stream stream) { backward(args, stream); }
-void distill_visible_f32(const DistillVisibleArgs<float>& args, Stream stream) {
-  launch("distill_visible", stream, args.n_rays, visible_kernel<float>, args);
-}
-void distill_visible_f64(const DistillVisibleArgs<double>& args, Stream stream) {
-  launch("distill_visible", stream, args.n_rays, visible_kernel<double>, args);
-}
+void distill_visible_f32(const DistillVisibleArgs<float>& args, Stream stream) { visible(args, stream); }
+void distill_visible_f64(const DistillVisibleArgs<double>& args, Stream stream) { visible(args, stream); }
 
 void distill_hardest(const DistillHardestArgs& args, Stream stream) {
   if (args.k == 0) return;
   const char* op = "distill_hardest";
   if (args.n >= kAbove) throw std::runtime_error(std::string(op) + ": needs fewer than 2^32 numbers.");
-  const DeviceScratch<unsigned long long> counts(op, stream, kBits);
-  const DeviceScratch<std::int64_t> marks(op, stream, args.n);
-  check_cuda(op, cudaMemsetAsync(counts.data(), 0, kBits * sizeof(unsigned long long), stream));
-  for (int bit = kBits - 1; bit >= 0; --bit) launch(op, stream, args.n, count_kernel, args, bit, counts.data());
-  launch(op, stream, args.n, mark_kernel, args, counts.data(), marks.data());
+  auto* counts = scratch<unsigned long long>(kBits);
+  auto* marks = scratch<std::int64_t>(args.n);
+  check_cuda(op, cudaMemsetAsync(counts, 0, kBits * sizeof(unsigned long long), stream));
+  for (int bit = kBits - 1; bit >= 0; --bit) launch(op, stream, args.n, count_kernel, args, bit, counts);
+  launch(op, stream, args.n, mark_kernel, args, counts, marks);
   std::size_t n_bytes = 0;
-  check_cuda(op, cub::DeviceScan::InclusiveSum(nullptr, n_bytes, marks.data(), marks.data(), args.n, stream));
-  const DeviceScratch<unsigned char> scratch(op, stream, static_cast<std::int64_t>(n_bytes));
-  check_cuda(op, cub::DeviceScan::InclusiveSum(scratch.data(), n_bytes, marks.data(), marks.data(), args.n, stream));
-  launch(op, stream, args.n, place_kernel, args, counts.data(), marks.data());
+  check_cuda(op, cub::DeviceScan::InclusiveSum(nullptr, n_bytes, marks, marks, args.n, stream));
+  void* room = scratch<unsigned char>(static_cast<std::int64_t>(n_bytes));
+  check_cuda(op, cub::DeviceScan::InclusiveSum(room, n_bytes, marks, marks, args.n, stream));
+  launch(op, stream, args.n, place_kernel, args, counts, marks);
 }
 
 NF_END

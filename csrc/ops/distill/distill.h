@@ -9,6 +9,7 @@
 
 #include "common/cpu.h"
 #include "common/lanes.h"
+#include "common/packed.h"
 
 namespace nf {
 
@@ -38,13 +39,13 @@ struct DistillArgs {
 
 template <class T>
 struct DistillVisibleArgs {
-  std::int64_t n_rays;
-  const std::int64_t* offsets;  // [n_rays + 1]: ray r owns the samples offsets[r] .. offsets[r + 1]
+  std::int64_t n_rays, n;
+  const std::int64_t* offsets;  // [n_rays + 1]: ray r owns the samples offsets[r] .. offsets[r + 1]; the rest, nobody
   const T* weights;             // [n], at least 0
   double share;                 // of a ray's samples, of which one more is kept
   double opacity;               // rays whose weights sum to less have none
   const bool* keep = nullptr;   // [n], optional: what is kept besides
-  bool* output;                 // [n]
+  bool* output;                 // [n]; false for samples of nobody
 };
 
 struct DistillHardestArgs {
@@ -139,7 +140,8 @@ NF_HD std::int64_t count_reaching(const T* numbers, std::int64_t n, OrderKey<T> 
 // Of a ray with m samples the min(m, floor(share m) + 1) of largest weight, the first ones of equals.
 template <class T>
 NF_HD void distill_visible_ray(const DistillVisibleArgs<T>& args, std::int64_t ray) {
-  const std::int64_t begin = args.offsets[ray], m = args.offsets[ray + 1] - begin;
+  const PackedRange range = packed_range(args.offsets, ray, args.n);
+  const std::int64_t begin = range.begin, m = range.n;
   const T* weights = args.weights + begin;
   double sum = 0;
   for (std::int64_t i = 0; i < m; ++i) sum += weights[i];
@@ -157,6 +159,11 @@ NF_HD void distill_visible_ray(const DistillVisibleArgs<T>& args, std::int64_t r
     const bool chosen = opaque && (key > least || (key == least && n_equal-- > 0));
     args.output[begin + i] = chosen || (args.keep != nullptr && args.keep[begin + i]);
   }
+}
+
+template <class T>
+NF_HD void distill_visible_rest(const DistillVisibleArgs<T>& args, std::int64_t i) {
+  args.output[i] = false;
 }
 
 NF_END

@@ -7,6 +7,7 @@
 // All lengths here are in world units; a sample's position is its midpoint.
 #pragma once
 
+#include "common/packed.h"
 #include "ops/occupancy/occupancy.h"
 
 namespace nf {
@@ -32,14 +33,38 @@ struct MarchArgs {
   const float* directions;       // [n_rays, 3], unit length; not finite or zero = no samples
   const float* jitter = nullptr;  // [n_rays] in [0, 1): start as a fraction of the first step; null = 0.5
   std::int64_t* offsets;         // [n_rays + 1]; march_count writes, march_fill reads
-  float* t_starts = nullptr;     // [offsets[n_rays]]
-  float* t_ends = nullptr;
+  std::int64_t n = 0;            // room for samples
+  float* t_starts = nullptr;     // [n]
+  float* t_ends = nullptr;       // [n]
+};
+
+// Packed samples of a batch of rays.
+struct RaySamples {
+  std::int64_t n_rays;
+  std::int64_t capacity;         // room for samples
+  const float* origins;          // [n_rays, 3] world
+  const float* directions;       // [n_rays, 3] unit
+  const float* jitter;           // [n_rays]
+  std::int64_t* offsets;         // [n_rays + 1]
+  float* t_starts;               // [capacity]
+  float* t_ends;                 // [capacity]
+  float* positions;              // [capacity, 3] in [0, 1], the encoding's coordinates
+};
+
+struct MarchIntoArgs {
+  MarchScene scene;              // its words are those of all grids, [n_grids, cells / 64]
+  RaySamples samples;
+  std::int64_t n_grids = 1;
+  const std::int64_t* grids = nullptr;  // [n_rays]: the grid of each ray; null = the first
+  std::int64_t* used;            // [2] out: rays whose samples fit the room, from the first, and their samples;
+                                 // later rays own none
 };
 
 }  // namespace nf
 
 NF_KERNEL_PORTABLE(march_count, MarchArgs)
 NF_KERNEL_PORTABLE(march_fill, MarchArgs)
+NF_KERNEL(march_into, MarchIntoArgs)
 
 NF_BEGIN
 
@@ -70,6 +95,12 @@ struct StepLattice {
 };
 
 NF_HD bool is_finite(float x) { return x - x == 0.0f; }
+
+// The middle of a step in the encoding's coordinates.
+NF_HD void march_position(const MarchScene& scene, const float* origin, const float* direction, float t0, float t1, float* position) {
+  const float per_unit = 0.5f / scene.unit, middle = 0.5f * (t0 + t1);
+  for (int d = 0; d < 3; ++d) position[d] = (origin[d] + middle * direction[d] - scene.center[d]) * per_unit + 0.5f;
+}
 
 // Where a ray is inside the box; false where it misses it, is not finite or has no direction.
 NF_HD bool march_interval(const MarchScene& scene, const float origin[3], const float direction[3], float* t_min, float* t_max) {

@@ -112,7 +112,7 @@ struct Gabor {
 // f(lane, i) over the columns 0 .. n; `lane` has the type of the numbers taken at i at once.
 template <class T, class F>
 NF_HD void for_columns(int n, F&& f) {
-#if defined(__CUDA_ARCH__)
+#if defined(NF_ON_DEVICE)
   for (int i = static_cast<int>(threadIdx.x) % 32; i < n; i += 32) f(T(0), i);
   __syncwarp();
 #else
@@ -136,7 +136,7 @@ struct Sum {
     else rest += x;
   }
   NF_HD T total() const {
-#if defined(__CUDA_ARCH__)
+#if defined(NF_ON_DEVICE)
     T sum = lanes;
     for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
     return sum;

@@ -165,8 +165,7 @@ struct Tile {
 // Dynamic shared memory; one declaration serves float and double.
 template <class T>
 __device__ T* shared_numbers() {
-  extern __shared__ double shared[];
-  return reinterpret_cast<T*>(shared);
+  return reinterpret_cast<T*>(shared_memory());
 }
 
 template <class T>
@@ -351,8 +350,7 @@ std::int64_t n_again(const MlpArgs<T>& args) {
 template <class T>
 void backward(const MlpArgs<T>& args, Stream stream) {
   clear_gradients("mlp_backward", args, stream);
-  const DeviceScratch<T> ys("mlp_backward", stream, n_again(args));
-  launch_tiles("mlp_backward", stream, args, 2, backward_kernel<T>, ys.data());
+  launch_tiles("mlp_backward", stream, args, 2, backward_kernel<T>, scratch<T>(n_again(args)));
 }
 
 template <class T>
@@ -360,10 +358,9 @@ void second(const MlpArgs<T>& args, Stream stream) {
   const char* op = "mlp_second";
   clear_gradients(op, args, stream);
   const std::int64_t n_hidden = args.shape.n_activations(), n_all = n_hidden + args.shape.widths[args.shape.n_layers];
-  const DeviceScratch<T> us(op, stream, args.n * n_all), ts(op, stream, args.n * n_hidden);
-  const DeviceScratch<T> rows(op, stream, args.n * 2 * args.shape.max_width()), ys(op, stream, n_again(args));
-  const SecondScratch<T> scratch{us.data(), ts.data(), rows.data()};
-  launch_tiles(op, stream, args, 3, second_kernel<T>, ys.data(), scratch);
+  const SecondScratch<T> room{scratch<T>(args.n * n_all), scratch<T>(args.n * n_hidden),
+                              scratch<T>(args.n * 2 * args.shape.max_width())};
+  launch_tiles(op, stream, args, 3, second_kernel<T>, scratch<T>(n_again(args)), room);
 }
 
 }  // namespace

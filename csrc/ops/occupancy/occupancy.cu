@@ -18,9 +18,12 @@ namespace {
 
 constexpr int kMeanBlock = 4096;
 
+// The host has not looked at the list.
+__device__ bool exists(const OccupancyArgs& args, std::int64_t cell) { return cell >= 0 && cell < occupancy_cells(args.shape); }
+
 __global__ void points_kernel(const __grid_constant__ OccupancyArgs args) {
   const std::int64_t i = thread_index();
-  if (i >= args.n) return;
+  if (i >= args.n || !exists(args, args.cells[i])) return;
   float corner[3], side;
   occupancy_corner(args.shape, args.cells[i], corner, &side);
   const Philox4 random = philox(args.seed, args.stream, static_cast<std::uint64_t>(args.cells[i]));
@@ -29,7 +32,7 @@ __global__ void points_kernel(const __grid_constant__ OccupancyArgs args) {
 
 __global__ void update_kernel(const __grid_constant__ OccupancyArgs args) {
   const std::int64_t i = thread_index();
-  if (i >= args.n) return;
+  if (i >= args.n || !exists(args, args.cells[i])) return;
   float& value = args.values[args.cells[i]];
   if (value < 0) return;
   const float decayed = args.decay * value;
@@ -98,10 +101,9 @@ void occupancy_words(const OccupancyArgs& args, Stream stream) {
   const char* op = "occupancy_words";
   const std::int64_t n_cells = occupancy_cells(args.shape), n_inner = occupancy_cells({args.shape.resolution, 1});
   const std::int64_t n_sums = (n_inner + kMeanBlock - 1) / kMeanBlock;
-  const DeviceScratch<float> scratch(op, stream, n_sums + 1);  // the sums, then the threshold
-  float* threshold = scratch.data() + n_sums;
-  launch_blocks(op, stream, n_sums, 1, 0, block_sums_kernel, args.values, n_inner, scratch.data());
-  launch_blocks(op, stream, 1, 1, 0, threshold_kernel, scratch.data(), n_sums, n_inner, args.threshold, threshold);
+  float *sums = scratch<float>(n_sums + 1), *threshold = sums + n_sums;
+  launch_blocks(op, stream, n_sums, 1, 0, block_sums_kernel, args.values, n_inner, sums);
+  launch_blocks(op, stream, 1, 1, 0, threshold_kernel, sums, n_sums, n_inner, args.threshold, threshold);
   launch(op, stream, n_cells, words_kernel, args, n_cells, threshold);
   const std::int64_t half = args.shape.resolution / 2;
   for (int cascade = 1; cascade < args.shape.n_cascades; ++cascade)

@@ -17,11 +17,11 @@ namespace {
 constexpr int kPoints = 1024;  // per sum of a parameter's gradient
 
 template <class T>
-struct Scratch {
-  DeviceScratch<T> scale, offset;  // [n_input, n_kernels]
-  Scratch(const char* op, Stream stream, const RbfShape& shape)
-      : scale(op, stream, std::int64_t(shape.n_input) * shape.n_kernels),
-        offset(op, stream, std::int64_t(shape.n_input) * shape.n_kernels) {}
+struct Packed {
+  T *scale, *offset;  // [n_input, n_kernels]
+  explicit Packed(const RbfShape& shape)
+      : scale(scratch<T>(std::int64_t(shape.n_input) * shape.n_kernels)),
+        offset(scratch<T>(std::int64_t(shape.n_input) * shape.n_kernels)) {}
 };
 
 template <class T>
@@ -163,29 +163,28 @@ void zero(const char* op, Stream stream, T* numbers, std::int64_t n) {
 int n_blocks_of_points(std::int64_t n) { return static_cast<int>((n + kPoints - 1) / kPoints); }
 
 template <class T>
-void pack(const char* op, const RbfArgs<T>& args, bool gradients, const Scratch<T>& s, Stream stream) {
-  launch(op, stream, std::int64_t(args.shape.n_input) * args.shape.n_kernels, pack_kernel<T>, args, gradients, s.scale.data(), s.offset.data());
+void pack(const char* op, const RbfArgs<T>& args, bool gradients, const Packed<T>& s, Stream stream) {
+  launch(op, stream, std::int64_t(args.shape.n_input) * args.shape.n_kernels, pack_kernel<T>, args, gradients, s.scale, s.offset);
 }
 
 template <class T>
 void forward(const RbfArgs<T>& args, Stream stream) {
   const char* op = "rbf_forward";
   const RbfShape& shape = args.shape;
-  const Scratch<T> s(op, stream, shape);
-  const DeviceScratch<T> own(op, stream, args.activations == nullptr ? args.n * shape.n_kernels : 0);
-  T* phi = args.activations == nullptr ? own.data() : args.activations;
+  const Packed<T> s(shape);
+  T* phi = args.activations == nullptr ? scratch<T>(args.n * shape.n_kernels) : args.activations;
   pack(op, args, false, s, stream);
-  launch(op, stream, args.n * shape.n_kernels, values_kernel<T>, args, s.scale.data(), s.offset.data(), phi);
+  launch(op, stream, args.n * shape.n_kernels, values_kernel<T>, args, s.scale, s.offset, phi);
   launch(op, stream, args.n * shape.n_output, read_out_kernel<T>, args, phi, args.bias, T(1), args.output);
 }
 
 // The gradients from q and, for the second derivative, w; `phi` is what the readout's gets, times factor.
 template <class T>
-void add_gradients(const char* op, const RbfArgs<T>& args, const Scratch<T>& s, const T* q, const T* w, const T* phi, T factor,
+void add_gradients(const char* op, const RbfArgs<T>& args, const Packed<T>& s, const T* q, const T* w, const T* phi, T factor,
                    Stream stream) {
   const RbfShape& shape = args.shape;
   if (args.grad_features != nullptr)
-    launch(op, stream, args.n * shape.n_input, features_kernel<T>, args, s.scale.data(), s.offset.data(), q, w);
+    launch(op, stream, args.n * shape.n_input, features_kernel<T>, args, s.scale, s.offset, q, w);
   if (args.grad_centers == nullptr) return;
   const std::int64_t n_numbers = std::int64_t(shape.n_input) * shape.n_kernels;
   zero(op, stream, args.grad_centers, n_numbers);
@@ -193,33 +192,33 @@ void add_gradients(const char* op, const RbfArgs<T>& args, const Scratch<T>& s, 
   zero(op, stream, args.grad_weight, std::int64_t(shape.n_output) * shape.n_kernels);
   zero(op, stream, args.grad_bias, shape.n_output);
   const int n_rows = n_blocks_of_points(args.n);
-  launch_rows(op, stream, n_numbers, n_rows, neurons_kernel<T>, args, s.scale.data(), s.offset.data(), q, w);
+  launch_rows(op, stream, n_numbers, n_rows, neurons_kernel<T>, args, s.scale, s.offset, q, w);
   launch_rows(op, stream, std::int64_t(shape.n_output) * shape.n_kernels, n_rows, weight_kernel<T>, args, phi, factor);
 }
 
 template <class T>
 void backward(const RbfArgs<T>& args, Stream stream) {
   const char* op = "rbf_backward";
-  const Scratch<T> s(op, stream, args.shape);
+  const Packed<T> s(args.shape);
   const std::int64_t n = args.n * args.shape.n_kernels;
-  const DeviceScratch<T> q(op, stream, n);
+  T* q = scratch<T>(n);
   T* none = nullptr;
   pack(op, args, true, s, stream);
-  launch(op, stream, n, start_kernel<T>, args, s.scale.data(), s.offset.data(), q.data(), none, none);
-  add_gradients<T>(op, args, s, q.data(), none, args.activations, T(1), stream);
+  launch(op, stream, n, start_kernel<T>, args, s.scale, s.offset, q, none, none);
+  add_gradients<T>(op, args, s, q, none, args.activations, T(1), stream);
 }
 
 template <class T>
 void second(const RbfArgs<T>& args, Stream stream) {
   const char* op = "rbf_second";
-  const Scratch<T> s(op, stream, args.shape);
+  const Packed<T> s(args.shape);
   const std::int64_t n = args.n * args.shape.n_kernels;
-  const DeviceScratch<T> q(op, stream, n), w(op, stream, n), phi_a(op, stream, n);
+  T *q = scratch<T>(n), *w = scratch<T>(n), *phi_a = scratch<T>(n);
   pack(op, args, true, s, stream);
-  launch(op, stream, n, start_kernel<T>, args, s.scale.data(), s.offset.data(), q.data(), w.data(), phi_a.data());
+  launch(op, stream, n, start_kernel<T>, args, s.scale, s.offset, q, w, phi_a);
   const T* no_bias = nullptr;
-  launch(op, stream, args.n * args.shape.n_output, read_out_kernel<T>, args, phi_a.data(), no_bias, T(-1), args.grad_grad_output);
-  add_gradients<T>(op, args, s, q.data(), w.data(), phi_a.data(), T(-1), stream);
+  launch(op, stream, args.n * args.shape.n_output, read_out_kernel<T>, args, phi_a, no_bias, T(-1), args.grad_grad_output);
+  add_gradients<T>(op, args, s, q, w, phi_a, T(-1), stream);
 }
 
 }  // namespace

@@ -1,0 +1,31 @@
+// Whether a GPU can run what this module holds.
+#include "common/cuda.cuh"
+#include "common/probe.h"
+
+NF_BEGIN
+namespace {
+
+__global__ void probe_kernel() {}
+
+}  // namespace
+
+const char* probe(int device) {
+#ifdef NF_CUDA_EMULATED
+  static_cast<void>(device);
+  return "";
+#else
+  int before = 0;
+  cudaFuncAttributes attributes;
+  cudaError_t status = cudaGetDevice(&before);
+  if (status == cudaSuccess) status = cudaSetDevice(device);
+  if (status == cudaSuccess) {
+    status = cudaFuncGetAttributes(&attributes, probe_kernel);
+    cudaSetDevice(before);
+  }
+  if (status == cudaSuccess) return "";
+  cudaGetLastError();  // what was found is said; it is no error of what comes next
+  return cudaGetErrorString(status);
+#endif
+}
+
+NF_END

@@ -1,0 +1,138 @@
+"""What is rendered, scored, converted and exported of fields on an emulated GPU."""
+
+import copy
+import json
+
+import pytest
+import torch
+from small_nf import small_setup
+
+import neural_fields as nf
+import neural_fields.fit
+from neural_fields.cli.main import run
+from neural_fields.data.dataset import load_dataset
+from neural_fields.distill.options import DistillOptions
+from neural_fields.distill.trainer import Distiller
+from neural_fields.fields import RadianceConfig, SdfConfig, SdfField
+from neural_fields.rendering.image import render_image
+from neural_fields.rendering.seen import MODES, seen_by_camera
+from neural_fields.rendering.surface import render_surface
+from neural_fields.rendering.volume import render_rays
+from neural_fields.training.evaluate import evaluate
+from neural_fields.training.ledger import EVERY
+from neural_fields.training.nerf import NerfTrainer
+
+
+@pytest.fixture(scope="module")
+def field(photographs):
+    config, options = small_setup(photographs)
+    trainer = NerfTrainer(config, photographs, options)
+    for k in range(40):
+        trainer.step(k / 40)
+    return trainer.averaged_field()
+
+
+def moved(field):
+    return copy.deepcopy(field).to("emulated")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pictures_are_the_cpus(mode, field, photographs, waits):
+    white = torch.ones(3)
+    ours, theirs = (
+        seen_by_camera(each, photographs.cameras, 1, mode=mode, background=white)
+        for each in (moved(field), field)
+    )
+    assert ours.device.type == "cpu"
+    assert (ours - theirs).abs().mean() < 1e-5
+
+
+def test_rays_of_a_device_stay_there(field, photographs, waits):
+    rays = photographs.cameras.image_rays(0)
+    there = render_rays(moved(field), *(part.to("emulated") for part in rays))
+    here = render_rays(field, *rays)
+    for ours, theirs in zip(there, here, strict=True):
+        assert ours.device.type == "emulated"
+        assert (ours.cpu() - theirs).abs().max() < 1e-4
+
+
+def test_scores_are_the_cpus(field, scene_folder, waits):
+    test = load_dataset(scene_folder, "test", 1, "white", aabb=field.config.box)
+    assert evaluate(moved(field), test)["psnr"] == pytest.approx(evaluate(field, test)["psnr"])
+
+
+def test_pictures_of_shapes_and_images(picture, waits):
+    from neural_fields.architectures.hash import Hash
+    from neural_fields.fields import ImageConfig, ImageField
+
+    small = Hash(log2_table_size=10, n_levels=4)
+    shape = SdfField(SdfConfig(architecture=small), seed=3)
+    with torch.no_grad():
+        shape.trunk.encoding.table.mul_(1e3)
+    from neural_fields.rendering.orbits import around
+
+    cameras = around(shape, 1, size=24)
+    ours, theirs = (render_surface(each, cameras) for each in (moved(shape), shape))
+    assert (ours[0].depth - theirs[0].depth).abs().max() < 1e-3
+    assert (ours[1] - theirs[1]).abs().mean() < 1e-2
+    image = ImageField(ImageConfig(32, 24, architecture=small), seed=3)
+    assert (render_image(moved(image), 16, 12) - render_image(image, 16, 12)).abs().max() < 1e-5
+
+
+STUDENTS = {"hash": {}, "vm": {"hard_points": True}, "mlp": {"hard_rays": True}}
+
+
+@pytest.mark.parametrize("to", STUDENTS)
+def test_conversions_learn_the_same(to, field, photographs, waits):
+    from neural_fields import architectures
+    from neural_fields.architectures.mlp import Mlp
+    from neural_fields.architectures.vm import Vm
+
+    made = {
+        "hash": field.config.architecture,
+        "vm": Vm(resolution=16, final_resolution=16) if hasattr(Vm, "final_resolution") else Vm(),
+        "mlp": Mlp(4, (16, 16)),
+    }[to]
+    assert architectures.get(to) is not None
+    config = RadianceConfig(
+        box=field.config.box,
+        architecture=made,
+        head=field.config.head,
+        sampling=field.config.sampling,
+    )
+    options = DistillOptions(
+        batch_samples=1024, n_rays=128, n_cameras=20, n_epochs=1, **STUDENTS[to]
+    )
+    runs = [Distiller(each, config, photographs.cameras, options) for each in (field, moved(field))]
+    hard = bool(STUDENTS[to].get("hard_rays"))
+    for k in range(EVERY + 4):
+        del waits[:]
+        progress = 0.4 + 0.5 * k / (EVERY + 4)
+        ours = runs[1].step(progress)
+        noted = list(waits)
+        if k < 2:
+            theirs = runs[0].step(progress)
+            assert ours.loss == pytest.approx(theirs.loss, rel=2e-3)
+        if k > EVERY and not hard:
+            assert noted == []
+    runs[1].settle()
+    runs[1].check_finite()
+
+
+def test_commands(scene_folder, tmp_path, waits, monkeypatch, capsys):
+    monkeypatch.setattr(neural_fields.fit.photographs, "radiance_setup", small_setup)
+    made, device = tmp_path / "a.nf", ["--device", "emulated"]
+
+    def call(*arguments):
+        assert run([str(argument) for argument in arguments]) == 0
+        return capsys.readouterr().out
+
+    fitted = call("fit", "nerf", scene_folder, "-o", made, "--steps", 20, "--json", "-", *device)
+    assert json.loads(fitted)["device"] == "emulated"
+    scored = call("eval", made, "--data", scene_folder, "--json", "-", *device)
+    assert json.loads(scored)["psnr"] == pytest.approx(nf.evaluate(made, scene_folder)["psnr"])
+    call("render", made, "--orbit", 2, "-o", tmp_path / "views", "--size", "16x16", *device)
+    assert len(list((tmp_path / "views").iterdir())) == 2
+    student = tmp_path / "b.nf"
+    call("convert", made, "--to", "vm", "-o", student, "--steps", 2, *device)
+    assert student.is_file()
