@@ -155,9 +155,9 @@ def _sample(
     _core.march_count(scene, words, origins.contiguous(), directions.contiguous(), middle, offsets)
     room = int(offsets[-1])
     t_starts, t_ends, positions = torch.empty(room), torch.empty(room), torch.empty(room, 3)
-    _core.radiance_sample(
-        scene, words, origins.contiguous(), directions.contiguous(), middle,
-        offsets, t_starts, t_ends, positions,
+    _core.march_into(
+        scene, words, origins.contiguous(), directions.contiguous(), middle, None,
+        offsets, t_starts, t_ends, positions, torch.empty(2, dtype=torch.int64),
     )  # fmt: skip
     return offsets, t_starts, t_ends, positions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,6 +33,7 @@ from neural_fields.fields import (
     read_field_file,
 )
 from neural_fields.fields.load import Field, build_field, load, save
+from neural_fields.ops import chosen_device, device_of
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.seen import seen_by_camera
 from neural_fields.rendering.volume import Mode
@@ -96,6 +98,7 @@ def evaluate(
     path: str | os.PathLike[str],
     data: str | os.PathLike[str] | Dataset | Picture | Mesh | Video,
     split: str = "test",
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Score a `.nf` or `.nfv` file against what it was fitted to, by the protocol stored in it.
 
@@ -104,6 +107,7 @@ def evaluate(
         data: of a radiance field the data set, of an image field the picture, of an SDF the mesh,
             of a video field the video.
         split: which of a data set's images.
+        device: `cpu`, `cuda`, `cuda:1` and so on, or `auto`: a GPU where one can be used.
 
     Returns:
         `psnr, ssim, n_views, seconds, protocol, views`; of an SDF `iou, chamfer,
@@ -119,7 +123,7 @@ def evaluate(
     if str(path).endswith(".nfv"):
         return _evaluate_coded(path, data)
     content = read_field_file(path)
-    field = build_field(content, path)
+    field = build_field(content, path).to(chosen_device(device))
     truth = load_what(field, content.protocol, data, split, path)
     if isinstance(field, ImageField):
         assert isinstance(truth, Picture)
@@ -229,6 +233,8 @@ def export(
         content = read_field_file(field)
         scene = content.scene if scene is None else scene
         field = build_field(content, field)
+    if device_of(field).type != "cpu":  # meshes are made there
+        field = copy.deepcopy(field).cpu()
     if time is not None and not isinstance(field, DynamicField):
         raise InputError(f"--time: does not apply to a field of kind {field.kind}.")
     if isinstance(field, DynamicField) and not field.is_moment:

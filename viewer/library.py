@@ -74,12 +74,19 @@ class Library:
     A folder is looked through again at every call.
 
     `data` is what they were fitted to, a data set or a picture, where it is to be shown beside.
+    Fields are opened on `device`, where they are rendered.
 
     Raises:
         InputError: a path is neither there nor a scene's name, or is a file of another kind.
     """
 
-    def __init__(self, paths: Sequence[Path], data: Path | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        data: Path | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._device = device
         if data is not None and not data.exists():
             raise InputError(f"--data {data}: needs a data set or a picture, but there is none.")
         self._data = data
@@ -145,7 +152,7 @@ class Library:
         if entry.path.suffix == CODED:
             return Opened(entry, FieldFile("video", {}, {}), ShownVideo(CodedVideo(entry.path)))
         content = read_field_file(entry.path)
-        field = build_field(content, entry.path)
+        field = build_field(content, entry.path).to(self._device)
         slim = FieldFile(**{**vars(content), "tensors": {}})
         return Opened(entry, slim, shown(field, slim, self._truth(field, content, entry)))
 

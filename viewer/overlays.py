@@ -65,12 +65,12 @@ class Overlays:
         self._remove("cells")
         if shown is None or not isinstance(shown.field, RadianceField):
             return
-        index = occupied(shown.field).nonzero()[:, 0]
+        index = occupied(shown.field).cpu().nonzero()[:, 0]
         if not len(index):
             return
         every = -(-len(index) // _MOST_CELLS)
-        points = cell_centers(shown.field)[index][::every]
-        size = float(cell_sizes(shown.field)[index].min())
+        points = cell_centers(shown.field).cpu()[index][::every]
+        size = float(cell_sizes(shown.field).cpu()[index].min())
         cloud = self._scene.add_point_cloud(
             "/cells",
             points=points.numpy().astype(np.float32),

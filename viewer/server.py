@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import viser
 
 from neural_fields.viewer.guard import Limits, guarded
@@ -56,10 +57,11 @@ class Viewer:
         origins: Sequence[str] = (),
         data: Path | None = None,
         run: Path | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         _check_address(host)
         self.run = None if run is None else LiveRun(run, lambda: self.n_visitors > 0)
-        self._library = Library(paths, data)
+        self._library = Library(paths, data, device)
         self._service = RenderService()
         self._windows: dict[int, Window] = {}
         self._windows_lock = threading.Lock()

@@ -26,6 +26,7 @@ from neural_fields.fields import (
 from neural_fields.fields.image import to_curve
 from neural_fields.fields.load import Field
 from neural_fields.fields.radiance import Corner
+from neural_fields.ops import device_of
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.orbits import around, upward
 from neural_fields.rendering.poses import looking_at
@@ -244,7 +245,8 @@ class ShownPicture(_Sheet):
         self.modes: tuple[str, ...] = ("rgb",) if picture is None else ("rgb", "error")
 
     def _values(self, positions: Tensor, look: Look) -> Tensor:
-        return self._field.value(Samples(positions))
+        values = self._field.value(Samples(positions.to(device_of(self._field))))
+        return values.to(positions.device)
 
     def _seen(self, values: Tensor, positions: Tensor, look: Look) -> Tensor:
         if look.mode == "error":
@@ -279,7 +281,8 @@ class ShownVideo(_Sheet):
     def _values(self, positions: Tensor, look: Look) -> Tensor:
         time = min(1.0, max(0.0, look.time))
         if isinstance(self._video, AnyVideo):
-            return self._video.at(time).value(positions)
+            values = self._video.at(time).value(positions.to(device_of(self._video)))
+            return values.to(positions.device)
         return self._video.moment(round(time * (len(self._video) - 1))).value(positions)
 
     def _seen(self, values: Tensor, positions: Tensor, look: Look) -> Tensor:

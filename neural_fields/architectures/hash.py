@@ -192,6 +192,8 @@ class HashTrunk(Trunk):
     def fused(self) -> FusedTrunk | None:
         """Where all widths are multiples of 16."""
         spec = self.mlp.spec
+        if self.encoding.table.device.type != "cpu":
+            return None
         if spec.normalize or spec.widths[0] != self.encoding.spec.n_output:
             return None
         if any(width % 16 for width in spec.widths):

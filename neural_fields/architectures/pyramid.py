@@ -152,7 +152,7 @@ class PyramidTrunk(Trunk):
     ) -> Tensor:
         """Twice differentiable in positions as far as linear interpolation is."""
         features = [
-            voxels(positions[:, axes].contiguous(), table, spec)
+            voxels(torch.stack([positions[:, axis] for axis in axes], 1), table, spec)
             for axes, table, spec in zip(self._axes, self.tables, self._specs, strict=True)
         ]
         return self.mlp.forward(torch.cat(features, 1), scale, shift)
@@ -164,6 +164,8 @@ class PyramidTrunk(Trunk):
         and the one or two moments from there, [moments, height, width, channels].
         """
         spec = self.mlp.spec
+        if self.mlp.params.device.type != "cpu":
+            return None
         if spec.precision != "float32" or spec.normalize or any(len(s) != 3 for s in self.sides):
             return None
         slices = tuple(self._slice(number, time, treat) for number in range(len(self.sides)))

@@ -61,7 +61,7 @@ CHOICES: dict[str, Callable[[], Sequence[str]]] = {
     "--precision": lambda: ("float32", "bf16"),
     "--density": lambda: ("volsdf", "neus"),
     "--masks": lambda: ("use", "object"),
-    "--device": lambda: ("auto", "cpu"),
+    "--backend": lambda: ("native", "tcnn"),
     "--mode": lambda: ("rgb", "depth", "normal", "opacity"),
     "--quantiser": lambda: ("step", "tanh"),
     "--method": lambda: ("pvd", "pvd-al"),

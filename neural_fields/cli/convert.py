@@ -29,7 +29,7 @@ def convert(
     split: Literal["train", "val", "test"] = "test",
     seconds: float | None = None,
     steps: int | None = None,
-    device: Literal["auto", "cpu"] = "auto",
+    device: str = "auto",
     seed: int = 0,
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     save_every: float = 60.0,
@@ -59,7 +59,7 @@ def convert(
         split: which images of a data set.
         seconds: trained seconds; 30, of pictures 20, if no --steps are given.
         steps: number of steps; such a run repeats bit for bit.
-        device: where to train; this version trains on the CPU.
+        device: cpu, cuda, cuda:1 and so on, or auto: a GPU where one can be used.
         seed: of every random choice.
         resume: go on from the checkpoint to the same total.
         save_every: trained seconds between checkpoints.
@@ -72,7 +72,6 @@ def convert(
     from neural_fields.fields.file import write_atomically
     from neural_fields.fields.load import build_field
 
-    del device
     content = read_field_file(teacher)
     field = build_field(content, teacher)
     truth = None if data is None else load_what(field, content.protocol, data, split, teacher)
@@ -96,6 +95,7 @@ def convert(
         resume=resume,
         options={"start": start} if field.kind == "radiance" and start else None,
         save_every=save_every,
+        device=device,
         on_start=view.start,
         on_progress=view.progress,
     )

@@ -14,6 +14,7 @@ def evaluate(
     field: tyro.conf.Positional[Path],
     data: Path,
     split: Literal["train", "val", "test"] = "test",
+    device: str = "auto",
     json: str | None = None,
 ) -> None:
     """Score a field against what it was fitted to.
@@ -27,11 +28,12 @@ def evaluate(
         field: a .nf file.
         data: the data set, picture, mesh or video that it was fitted to.
         split: which images of a data set.
+        device: cpu, cuda, cuda:1 and so on, or auto: a GPU where one can be used.
         json: write the scores as JSON to this file, or - for stdout.
     """
     from neural_fields import api
 
-    result = api.evaluate(field, data, split)
+    result = api.evaluate(field, data, split, device)
     if "iou" in result:
         _say_surface(result, json)
     elif "bpp" in result:

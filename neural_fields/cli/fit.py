@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -52,7 +52,8 @@ def fit_nerf(
     background: str | None = None,
     seconds: float | None = None,
     steps: int | None = None,
-    device: Literal["auto", "cpu"] = "auto",
+    device: str = "auto",
+    backend: str = "native",
     seed: int | None = None,
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     config: Path | None = None,
@@ -90,7 +91,9 @@ def fit_nerf(
             behind all things, where one is named.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
-        device: where to train; this version trains on the CPU.
+        device: cpu, cuda, cuda:1 and so on, or auto: a GPU where one can be used (nf doctor says).
+        backend: what computes hash grids and networks on a GPU: native, or tcnn where
+            tiny-cuda-nn's package is installed.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
         config: TOML file with field, preset, modulate, precision, bits, background, fresh, seconds,
@@ -103,7 +106,7 @@ def fit_nerf(
     """
     from neural_fields import fit
 
-    del device
+    place: dict[str, Any] = {"device": device, "backend": backend}
     flags = {
         "field": field,
         "preset": preset,
@@ -122,7 +125,14 @@ def fit_nerf(
     view = _View("radiance", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
         calls = {**watch.calls, "on_choice": view.choice, **chosen}
-        run = fit.nerf(data, output, resume=resume, save_every=save_every, **calls)
+        run = fit.nerf(
+            data,
+            output,
+            resume=resume,
+            save_every=save_every,
+            **place,
+            **calls,
+        )
         return view.finish(run, data, watch)
 
 
@@ -139,7 +149,7 @@ def fit_surface(
     background: str | None = None,
     seconds: float | None = None,
     steps: int | None = None,
-    device: Literal["auto", "cpu"] = "auto",
+    device: str = "auto",
     seed: int | None = None,
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     config: Path | None = None,
@@ -173,7 +183,7 @@ def fit_surface(
             behind all things, where one is named.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
-        device: where to train; this version trains on the CPU.
+        device: cpu, cuda, cuda:1 and so on, or auto: a GPU where one can be used (nf doctor says).
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
         config: TOML file with field, preset, modulate, precision, bits, density, masks, background,
@@ -187,7 +197,6 @@ def fit_surface(
     """
     from neural_fields import fit
 
-    del device
     flags = {
         "field": field,
         "preset": preset,
@@ -207,7 +216,13 @@ def fit_surface(
     view = _View("radiance", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
         run = fit.surface(
-            data, output, resume=resume, save_every=save_every, **watch.calls, **chosen
+            data,
+            output,
+            resume=resume,
+            save_every=save_every,
+            device=device,
+            **watch.calls,
+            **chosen,
         )
         return view.finish(run, data, watch)
 
@@ -223,7 +238,8 @@ def fit_dynamic(
     background: str | None = None,
     seconds: float | None = None,
     steps: int | None = None,
-    device: Literal["auto", "cpu"] = "auto",
+    device: str = "auto",
+    backend: str = "native",
     seed: int | None = None,
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     config: Path | None = None,
@@ -256,7 +272,9 @@ def fit_dynamic(
             behind all things, where one is named.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
-        device: where to train; this version trains on the CPU.
+        device: cpu, cuda, cuda:1 and so on, or auto: a GPU where one can be used (nf doctor says).
+        backend: what computes hash grids and networks on a GPU: native, or tcnn where
+            tiny-cuda-nn's package is installed.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
         config: TOML file with field, preset, modulate, precision, bits, background, seconds, steps,
@@ -269,7 +287,7 @@ def fit_dynamic(
     """
     from neural_fields import fit
 
-    del device
+    place: dict[str, Any] = {"device": device, "backend": backend}
     flags = {
         "field": field,
         "preset": preset,
@@ -287,7 +305,13 @@ def fit_dynamic(
     view = _View("radiance", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
         run = fit.dynamic(
-            data, output, resume=resume, save_every=save_every, **watch.calls, **chosen
+            data,
+            output,
+            resume=resume,
+            save_every=save_every,
+            **place,
+            **watch.calls,
+            **chosen,
         )
         return view.finish(run, data, watch)
 
@@ -303,7 +327,8 @@ def fit_image(
     fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     seconds: float | None = None,
     steps: int | None = None,
-    device: Literal["auto", "cpu"] = "auto",
+    device: str = "auto",
+    backend: str = "native",
     seed: int | None = None,
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     config: Path | None = None,
@@ -333,7 +358,9 @@ def fit_image(
             its time counts as trained.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
-        device: where to train; this version trains on the CPU.
+        device: cpu, cuda, cuda:1 and so on, or auto: a GPU where one can be used (nf doctor says).
+        backend: what computes hash grids and networks on a GPU: native, or tcnn where
+            tiny-cuda-nn's package is installed.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
         config: TOML file with field, preset, modulate, precision, bits, fresh, seconds, steps, seed
@@ -346,7 +373,7 @@ def fit_image(
     """
     from neural_fields import fit
 
-    del device
+    place: dict[str, Any] = {"device": device, "backend": backend}
     flags = {
         "field": field,
         "preset": preset,
@@ -363,7 +390,14 @@ def fit_image(
     view = _View("image", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_image, view.progress, json) as watch:
         calls = {**watch.calls, "on_choice": view.choice, **chosen}
-        run = fit.image(data, output, resume=resume, save_every=save_every, **calls)
+        run = fit.image(
+            data,
+            output,
+            resume=resume,
+            save_every=save_every,
+            **place,
+            **calls,
+        )
         return view.finish(run, data, watch)
 
 
@@ -379,7 +413,7 @@ def fit_video(
     no_motion: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     seconds: float | None = None,
     steps: int | None = None,
-    device: Literal["auto", "cpu"] = "auto",
+    device: str = "auto",
     seed: int | None = None,
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     config: Path | None = None,
@@ -410,7 +444,7 @@ def fit_video(
         no_motion: do not let positions move with time, as estimated from the frames at first.
         seconds: trained seconds, without loading.
         steps: number of steps; such a run repeats bit for bit.
-        device: where to train; this version trains on the CPU.
+        device: cpu, cuda, cuda:1 and so on, or auto: a GPU where one can be used (nf doctor says).
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
         config: TOML file with field, preset, modulate, precision, bits, fresh, motion, seconds,
@@ -421,7 +455,6 @@ def fit_video(
     """
     from neural_fields import fit
 
-    del device
     flags = {
         "field": field,
         "preset": preset,
@@ -439,7 +472,7 @@ def fit_video(
     view = _View("video", chosen, json)
     with Watch(False, 0, output, view.start_video, view.progress, json) as watch:
         calls = {**watch.calls, "on_load": view.load_video, "on_choice": view.choice, **chosen}
-        run = fit.video(data, output, resume=resume, save_every=save_every, **calls)
+        run = fit.video(data, output, resume=resume, save_every=save_every, device=device, **calls)
         return view.finish(run, data, watch)
 
 
@@ -454,7 +487,8 @@ def fit_sdf(
     fresh: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     seconds: float | None = None,
     steps: int | None = None,
-    device: Literal["auto", "cpu"] = "auto",
+    device: str = "auto",
+    backend: str = "native",
     seed: int | None = None,
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     config: Path | None = None,
@@ -484,7 +518,9 @@ def fit_sdf(
             its time counts as trained.
         seconds: trained seconds, without loading and without computing distances.
         steps: number of steps; such a run repeats bit for bit.
-        device: where to train; this version trains on the CPU.
+        device: cpu, cuda, cuda:1 and so on, or auto: a GPU where one can be used (nf doctor says).
+        backend: what computes hash grids and networks on a GPU: native, or tcnn where
+            tiny-cuda-nn's package is installed.
         seed: of every random choice (0).
         resume: go on from the checkpoint to the same total.
         config: TOML file with field, preset, modulate, precision, bits, fresh, seconds, steps and
@@ -496,7 +532,7 @@ def fit_sdf(
     """
     from neural_fields import fit
 
-    del device
+    place: dict[str, Any] = {"device": device, "backend": backend}
     flags = {
         "field": field,
         "preset": preset,
@@ -513,7 +549,13 @@ def fit_sdf(
     with Watch(viewer, viewer_port, output, view.start_sdf, view.progress, json) as watch:
         calls = {**watch.calls, "on_choice": view.choice, **chosen}
         run = fit.sdf(
-            data, output, resume=resume, save_every=save_every, on_load=view.load_sdf, **calls
+            data,
+            output,
+            resume=resume,
+            save_every=save_every,
+            **place,
+            on_load=view.load_sdf,
+            **calls,
         )
         return view.finish(run, data, watch)
 

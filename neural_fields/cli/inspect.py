@@ -135,9 +135,12 @@ def _cuda() -> str:
         compiler = "nvcc found" if shutil.which("nvcc") else "no nvcc on PATH"
         return f"module not built ({compiler}); 'make cuda' builds it; the CPU path is used"
     from neural_fields import _cuda
+    from neural_fields.errors import InputError
+    from neural_fields.ops import chosen_device, device_text
 
-    n = _cuda.device_count()
-    if n == 0:
-        return "module built, no device or driver found; the CPU path is used"
-    names = ", ".join(_cuda.device_name(i) for i in range(n))
-    return f"module built, {n} device(s): {names}; for single operations, training uses the CPU"
+    built = f"module built with CUDA {_cuda.runtime_version()} for {_cuda.architectures()}"
+    try:
+        devices = [chosen_device(f"cuda:{i}") for i in range(max(1, _cuda.device_count()))]
+    except InputError as error:
+        return f"{built}; not used: {str(error).partition(': ')[2]}"
+    return f"{built}; {', '.join(device_text(device) for device in devices)}"

@@ -29,6 +29,7 @@ def render(
     crop: str | None = None,
     fps: float | None = None,
     time: float | None = None,
+    device: str = "auto",
     json: str | None = None,
 ) -> None:
     """Render a field: views or a video of a scene or a shape, or a picture at any size and crop.
@@ -50,6 +51,7 @@ def render(
         crop: LEFT,TOP,WIDTH,HEIGHT in pixels of the picture or video that was fitted.
         fps: frames per second of a video (the camera file's or the fitted video's, else 30).
         time: of a field that moves, in [0, 1]; if not given the cameras' own, or all of it.
+        device: cpu, cuda, cuda:1 and so on, or auto: a GPU where one can be used.
         json: write a summary as JSON to this file, or - for stdout.
     """
     from neural_fields import api
@@ -57,10 +59,11 @@ def render(
     from neural_fields.cli.frames import Writer
     from neural_fields.fields import AnyVideo, ImageField, read_field_file
     from neural_fields.fields.load import build_field
+    from neural_fields.ops import chosen_device
     from neural_fields.rendering.seen import to_bytes
 
     content = read_field_file(field)
-    built = build_field(content, field)
+    built = build_field(content, field).to(chosen_device(device))
     if isinstance(built, ImageField):
         views = {"--orbit": orbit, "--cameras": cameras, "--data": data, "--fps": fps}
         _refuse(

@@ -17,6 +17,7 @@ def view(
     host: str = "127.0.0.1",
     origin: str | None = None,
     data: Path | None = None,
+    device: str = "auto",
 ) -> None:
     """Look at fields in a browser: turn, zoom, compare, crop; also while they are fitted.
 
@@ -32,8 +33,11 @@ def view(
         host: address to listen at; 0.0.0.0 lets other machines in, without a password.
         data: what the fields were fitted to, a data set or a picture: adds errors and photographs.
         origin: a site whose pages may connect, such as https://example.org for a proxy there.
+        device: cpu, cuda, cuda:1 and so on, or auto: a GPU where one can be used.
     """
-    viewer = opened_viewer(paths, port, host, () if origin is None else (origin,), data=data)
+    viewer = opened_viewer(
+        paths, port, host, () if origin is None else (origin,), data=data, device=device
+    )
     with viewer:
         say(f"open {viewer.url} in a browser; Ctrl-C ends")
         if host not in ("127.0.0.1", "localhost", "::1"):

@@ -24,16 +24,22 @@ def opened_viewer(
     *,
     data: Path | None = None,
     run: Path | None = None,
+    device: str = "cpu",
 ) -> Viewer:
     """A viewer that listens; raises InputError where it cannot."""
     if importlib.util.find_spec("viser") is None:
         raise InputError("the viewer needs the package viser; pip install 'neural_fields[viewer]'.")
     if not 0 <= port <= 65535:
         raise InputError(f"port: needs 0 to 65535, got {port}.")
+    from neural_fields.ops import chosen_device
     from neural_fields.viewer.server import Viewer
 
+    place = chosen_device(device)
+
     try:
-        return Viewer(paths, host=host, port=port, origins=origins, data=data, run=run)
+        return Viewer(
+            paths, host=host, port=port, origins=origins, data=data, run=run, device=place
+        )
     except OSError as error:
         raise InputError(f"--host {host}: cannot listen there ({error}).") from error
 

@@ -90,7 +90,7 @@ class FramesCodecTrainer(FramesTrainer):
             self._of_steps.param_groups[0]["lr"] = share
             self._of_steps.step()
 
-    def _loss(self, index: int) -> tuple[Tensor, float]:
+    def _loss(self, index: int) -> tuple[Tensor, Tensor]:
         rate = self._seen() / self.data.frames[..., 0].numel()
         error, mse = super()._loss(index)
         loss = error + self.price * rate

@@ -59,7 +59,7 @@ class CodecTrainer(VideoTrainer):
         self._rates = RateModels(len(self._trunk.tables) + 2)
         self.bits_per_pixel = 0.0  # as estimated in the last step
 
-    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, float]:
+    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         times, counts = torch.unique_consecutive(positions[:, 2], return_counts=True)
         looks = _Looks(self, stream_seed(self.seed, self.step_number * 2 + _STREAM))
         values = []
@@ -73,7 +73,7 @@ class CodecTrainer(VideoTrainer):
         self.bits_per_pixel = float(rate.detach())
         weights = self._rates.weights
         self._rates.learn(torch.autograd.grad(rate, weights, retain_graph=True, allow_unused=True))
-        return error + self.price * rate, float(error.detach())
+        return error + self.price * rate, error.detach()
 
     def _others(self) -> list[Part]:
         """All but the grids."""

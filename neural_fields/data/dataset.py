@@ -83,6 +83,15 @@ class Dataset:
         color = _NAMED_BACKGROUNDS[value] if isinstance(value, str) else value
         return None if color is None else torch.tensor(color, dtype=torch.float32)
 
+    def to(self, device: torch.device | str) -> Dataset:
+        """The same images and cameras on another device."""
+        return replace(
+            self,
+            cameras=self.cameras.to(device),
+            images=self.images.to(device),
+            masks=None if self.masks is None else self.masks.to(device),
+        )
+
     def pixels(self, camera_ids: Tensor, ij: Tensor) -> tuple[Tensor, Tensor]:
         """The values of some pixels.
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,10 @@ class Picture:
     bits: int
     protocol: dict[str, Any]
     fingerprint: str
+
+    def to(self, device: torch.device | str) -> Picture:
+        """The same picture with its pixels on another device."""
+        return replace(self, pixels=self.pixels.to(device))
 
     @property
     def has_alpha(self) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class Video:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def to(self, device: torch.device | str) -> Video:
+        """The same video with its frames on another device."""
+        return replace(self, frames=self.frames.to(device))
 
 
 def load_video(path: str | os.PathLike[str], downscale: int = 1) -> Video:

@@ -11,6 +11,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from neural_fields.errors import InputError
+from neural_fields.ops import vector
 
 _MOST = 1 << 16  # of any size
 _GROUPS = 8  # of a compact block's first convolution
@@ -245,11 +246,13 @@ def aggregated(raw: Raw, neighbours: Tensor, known: list[bool]) -> tuple[Tensor,
     )[0]
     scale = height / raw.lookups.shape[1]
     flows = lookups[: 2 * n].view(n, 2, height, width).permute(0, 2, 3, 1) * scale
-    y = (torch.arange(height, dtype=flows.dtype) + 0.5)[:, None].expand(height, width)
-    x = (torch.arange(width, dtype=flows.dtype) + 0.5).expand(height, width)
-    places = (flows + torch.stack([x, y], -1)) * (2 / flows.new_tensor([width, height])) - 1
+    y = (torch.arange(height, dtype=flows.dtype, device=flows.device) + 0.5)[:, None]
+    x = torch.arange(width, dtype=flows.dtype, device=flows.device) + 0.5
+    here = torch.stack([x.expand(height, width), y.expand(height, width)], -1)
+    places = (flows + here) * (2 / vector((width, height), flows)) - 1
     moved = functional.grid_sample(neighbours, places, padding_mode="border", align_corners=False)
-    logits = lookups[2 * n :].masked_fill(~torch.tensor(known)[:, None, None], -math.inf)
+    missing = vector([0.0 if each else -math.inf for each in known], flows)
+    logits = lookups[2 * n :] + missing[:, None, None]
     together = (moved * torch.softmax(logits, 0)[:, None]).sum(0)
     weights = torch.softmax(raw.blend, 0)
     return together, weights[0] * raw.independent + weights[1] * together

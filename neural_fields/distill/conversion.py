@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import os
@@ -41,6 +42,7 @@ from neural_fields.fields import (
 )
 from neural_fields.fields.file import finite, write_field_file
 from neural_fields.fields.load import Field, build_field
+from neural_fields.ops import device_of
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import Description, FieldTrainer, checkpoint_path
@@ -51,6 +53,7 @@ from neural_fields.training.run import (
     Run,
     changed_options,
     checked_output,
+    device_for,
     provenance,
     run_plan,
 )
@@ -110,6 +113,7 @@ def convert(
     resume: bool = False,
     options: dict[str, Any] | None = None,
     save_every: float = 60.0,
+    device: str = "auto",
     on_start: Callable[[FieldTrainer], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Conversion:
@@ -134,6 +138,7 @@ def convert(
         resume: go on from the checkpoint beside `output`.
         options: fields of `DistillOptions`, `ImageOptions` or `SdfOptions` to change.
         save_every: trained seconds between checkpoints.
+        device: as for `nf.fit`.
         on_start: called once, when the student is about to learn.
         on_progress: called after every step.
 
@@ -155,13 +160,14 @@ def convert(
         raise InputError(unknown_value("--method", method, get_args(Method)))
     chosen = chosen_field(to)
     path = checked_output(output, resume)
+    place = device_for(device, precision)
     content, field, name = _opened(teacher)
     _check_ends(path, teacher, field, data)
     if steps is None and seconds is None:
         steps, seconds = default_budget(field.kind, preset)
     budget = Budget(steps=steps, seconds=seconds)
     trainer, thumbnail, cameras = _trainer(
-        field, content, chosen, seed, method, options or {}, inherit_head, steps,
+        _on(field, place), content, chosen, seed, method, options or {}, inherit_head, steps,
         preset=preset, modulate=modulate, precision=precision, bits=bits,
     )  # fmt: skip
     made = provenance(seed, preset, trainer.options, _fingerprint(field))
@@ -261,13 +267,18 @@ def _trainer(
     if isinstance(field, SdfField):
         shape, shape_options = sdf_student(field.config, chosen, **names)
         shape_options = changed_options(shape_options, changes)
-        trainer = SdfTrainer(shape, FieldShape(field), shape_options, seed)
+        trainer = SdfTrainer(shape, FieldShape(field), shape_options, seed, device_of(field))
         return trainer, lambda: of_shape(trainer.averaged_field()), None
     assert isinstance(field, ImageField)
     picture, picture_options = image_student(field.config, chosen, **names)
     picture_options = changed_options(picture_options, changes)
-    trainer = ImageTrainer(picture, field, picture_options, seed)
+    trainer = ImageTrainer(picture, field, picture_options, seed, device_of(field))
     return trainer, lambda: of_image(trainer.averaged_field()), None
+
+
+def _on(field: Field, device: torch.device) -> Field:
+    """The field on a device; a copy where it is elsewhere."""
+    return field if device_of(field) == device else copy.deepcopy(field).to(device)
 
 
 def _fingerprint(field: Field) -> str:
@@ -275,7 +286,7 @@ def _fingerprint(field: Field) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted({**field.state_dict(), **field.occupancy_tensors()}.items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from neural_fields.decoders import direction_coordinates
 from neural_fields.distill.cameras import boxed, like, shell, with_poses
@@ -18,16 +18,32 @@ from neural_fields.distill.start import start_student
 from neural_fields.fields import RadianceConfig, RadianceField, Samples
 from neural_fields.fields.quantize import quantized
 from neural_fields.fields.radiance import Level, Levels
-from neural_fields.ops import MarchScene, SampleLevels, composite, level_losses, visible_samples
+from neural_fields.ops import (
+    MarchScene,
+    SampleLevels,
+    composite,
+    device_of,
+    generator,
+    level_losses,
+    vector,
+    visible_samples,
+)
 from neural_fields.ops.composite import Composited
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.footprint import cone_variances
+from neural_fields.training.ledger import Ledger, Sums
 from neural_fields.training.nerf import coarser
-from neural_fields.training.radiance_step import PackedBatch
+from neural_fields.training.radiance_step import (
+    PackedBatch,
+    kept_samples,
+    of_rays,
+    owners,
+    shares,
+)
 from neural_fields.training.state import START_POINTS, TrainState, grid_shares, stream_seed
 
 Rows = TypeVar("Rows", Samples, Levels)
-_CAMERAS = 0x43414D  # a stream of random numbers of its own
+_CAMERAS, _HARD = 0x43414D, 0x48415244  # streams of random numbers of their own
 
 
 @dataclass(frozen=True)
@@ -38,10 +54,11 @@ class DistillStep:
         loss: weighted sum of what is compared.
         mse: of the student's pixels against the teacher's, or of colours before pixels are made,
             or of features before colours are.
+            On a GPU steps are reported together, once they are known; then 0 rays where none is.
         n_rays: rays that were marched.
         n_samples: shared samples that were compared.
         stage: what was compared.
-        losses: of features, log-density and colour.
+        losses: of features, log-density and colour; zeros on a GPU, where nobody waits for them.
     """
 
     loss: float
@@ -65,6 +82,9 @@ class Shared(NamedTuple):
     cube: Samples
     levels: Levels
     pixels: Composited | None
+    exists: Tensor | None  # bool [n], which samples do, on a GPU
+    share: Tensor  # [r], of rays in a mean over those that have all of their samples
+    used: Tensor  # int64 [2], rays that were marched and the samples that are compared
 
 
 class Distiller:
@@ -86,13 +106,14 @@ class Distiller:
     ) -> None:
         """`inherit`: whether the student begins with the teacher's colour head if it fits."""
         self.teacher, self.options, self.seed = teacher, options, seed
+        self.device = device_of(teacher)
         self.scene_cameras = cameras
-        self.field = RadianceField(config, seed)
+        self.field = RadianceField(config, seed).to(self.device)
         self.field.occupancy.copy_(teacher.occupancy)
         cam = config.modulate
         if self.field.modulation is not None and cam and cam.coordinates.startswith("direction"):
             axes = -cameras.camera_to_world[:, :3, 2]
-            self.field.modulation.set_mean(direction_coordinates(axes))
+            self.field.modulation.set_mean(direction_coordinates(axes).to(self.device))
         self.inherits = inherit and self._inherit_head()
         share = options.grid_rate / options.learning_rate
         self.state = TrainState(
@@ -110,11 +131,15 @@ class Distiller:
         self._shares_features = teacher.config.head.n_features == config.head.n_features and (
             "features" in teacher.levels and "features" in self.field.levels
         )
-        self._batch = PackedBatch(teacher, (options.batch_samples or 1 << 18) * 2)
+        batch_samples = options.batch_samples or 1 << 18
+        self._batch = PackedBatch(teacher, batch_samples * 4 // 3)
+        on_cpu = self.device.type == "cpu"
+        self._room = None if on_cpu else batch_samples * 9 // 8  # of samples that are compared
         self._epoch, self._cameras = -1, self._fresh_cameras(torch.Generator())
-        self._errors = torch.zeros(2, len(self._cameras))
+        self._errors = torch.zeros(2, len(self._cameras), device=self.device)
         self._hard_cameras = CameraPool(len(self._cameras))
         self._hard_rays = RayPool(RAY_CAPACITY if options.hard_rays else 0)
+        self._ledger, self._loss = Ledger(self.device), 0.0
 
     @torch.no_grad()
     def _inherit_head(self) -> bool:
@@ -125,62 +150,90 @@ class Distiller:
         return True
 
     def step(self, progress: float) -> DistillStep:
-        """One update of all parameters; nothing is updated where the loss is not finite."""
+        """One update of all parameters; nothing is updated where the loss is not finite.
+
+        On a GPU that is seen a few steps later.
+        """
         stage = self.options.stage(progress, features=self._shares_features)
-        generator = torch.Generator().manual_seed(stream_seed(self.seed, self.step_number))
+        seed = stream_seed(self.seed, self.step_number)
+        draw = generator(self.device, seed)
         self._renew_cameras(progress)
-        rays, ids, slots = self._draw_rays(generator, progress)
-        jitter = torch.rand(len(rays), generator=generator)
-        background = torch.rand(len(rays), 3, generator=generator)
+        rays, ids, slots = self._draw_rays(draw, progress)
+        jitter = torch.rand(len(rays), generator=draw, device=self.device)
+        background = torch.rand(len(rays), 3, generator=draw, device=self.device)
         if self.step_number == 0 and self.options.start == "closed":
-            self._start(generator)
+            self._start(torch.Generator().manual_seed(seed))
         options = self.options
         steps = (options.coarse_step, options.fine_step, options.fine_from)
         scene = coarser(self.teacher.march_scene(), progress, *steps)
         shared = self._ask_teacher(rays, jitter, stage, scene)
-        n_rays = len(shared.offsets) - 1
         self.state.start(
             self.field.trunk, self.seed, self.step_number, lambda g: self._shown(shared, g)
         )
         with quantized(self.field, self.field.config.weight_bits):
-            loss, report, errors = self._compare(shared, stage, progress, background[:n_rays])
-            value = float(loss.detach())
-            if math.isfinite(value) and loss.requires_grad:
+            loss, mse, losses, errors = self._compare(shared, stage, progress, background)
+            sound = self.device.type != "cpu" or bool(loss.isfinite())
+            if sound and loss.requires_grad:
                 self.state.backward(loss)
         self.step_number += 1
-        if math.isfinite(value):
+        if sound:
             rate = self.options.learning_rate * self.options.final_rate**progress
             self.state.step(rate, self.step_number)
-            self.n_samples += len(shared.t_starts)
-            if errors is not None:
-                self._note(errors, rays, ids, slots)
-            self._steer(n_rays, len(shared.t_starts))
-        return report
+            if errors is not None and (options.hard_cameras or options.hard_rays):
+                self._note(errors[: int(shared.used[0])], rays, ids, slots)
+        report = self._learn(self._ledger.add(loss.detach(), mse, shared.used), stage)
+        if self.device.type != "cpu":
+            return report
+        features, log_density, color = losses.tolist()
+        return replace(report, losses=(features, log_density, color))
 
-    def _start(self, generator: torch.Generator) -> None:
-        """Set what has a closed form, before the first step, so that its time counts."""
+    def _learn(self, known: Sums | None, stage: Stage) -> DistillStep:
+        """What follows from how steps went."""
+        if known is None:
+            return DistillStep(self._loss, 0.0, 0, 0, stage, (0.0, 0.0, 0.0))
+        self._loss = known.loss
+        if math.isfinite(known.loss):
+            self.n_samples += known.n_samples
+            self._steer(known.n_rays // known.n_steps, known.n_samples // known.n_steps)
+        nothing = 0.0, 0.0, 0.0
+        return DistillStep(known.loss, known.mse, known.n_rays, known.n_samples, stage, nothing)
+
+    def settle(self) -> float:
+        """Wait for a GPU and take note of all steps; the loss of the last ones."""
+        self._learn(self._ledger.settle(), "pixels")
+        return self._loss
+
+    def _start(self, draw: torch.Generator) -> None:
+        """Set what has a closed form, on the CPU, in time that counts as trained."""
         options = self.options
+        on_cpu = self.device.type == "cpu"
+        student, teacher = (
+            field if on_cpu else copy.deepcopy(field).cpu() for field in (self.field, self.teacher)
+        )
         names = start_student(
-            self.field,
-            self.teacher,
+            student,
+            teacher,
             self.scene_cameras,
             (options.clip_low, options.clip_high),
-            generator,
+            draw,
             shares_features=self._shares_features,
         )
+        if not on_cpu:
+            self.field.load_state_dict(student.state_dict())
         self.state.forget(f"trunk.{name}" for name in names)
 
     def _compare(
         self, shared: Shared, stage: Stage, progress: float, background: Tensor
-    ) -> tuple[Tensor, DistillStep, Tensor | None]:
-        """The loss, the report, and where pixels are made their differences [n_rays, 3]."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """The loss [], a squared error [], the losses [3] and, with pixels, differences [r, 3]."""
         options = self.options
         mine = self.field.evaluate_cube(shared.cube, self._levels(stage))
         pixels = None if stage != "pixels" else self._composited(shared, mine)
-        keep = None
+        keep = shared.exists
         if options.hard_points and pixels is not None and shared.pixels is not None:
             keep = visible_samples(shared.offsets, shared.pixels.weights)
             keep = visible_samples(shared.offsets, pixels.weights.detach(), keep=keep)
+            keep = keep if shared.exists is None else keep & shared.exists
         losses = level_losses(
             self._compared(mine, stage),
             self._compared(shared.levels, stage),
@@ -189,26 +242,23 @@ class Distiller:
             form=options.form,
         )
         of_points = (0.0, 0.0) if stage == "features" else (options.density, options.color)
-        weights = losses.new_tensor([options.feature_weight(progress), *of_points])
+        weights = vector([options.feature_weight(progress), *of_points], losses)
         loss, errors = (losses * weights).sum(), None
-        means = losses.detach().tolist()
         at = 0 if stage == "features" else 2
-        mse = means[at]
+        mse = losses.detach()[at]
         if options.form == "norm":
             width = 3 if at else max(1, self.field.config.head.n_features)
-            mse = means[at] ** 2 / max(1, width * len(shared.t_starts))
+            mse = mse.square() / (width * shared.used[1]).clamp(min=1)
         if pixels is not None and shared.pixels is not None:
             errors = over(pixels, background) - over(shared.pixels, background)
-            square = errors.square()
-            total = square.mean() if options.form == "mean" else (square.sum() + 1e-12).sqrt()
-            loss = loss + options.pixels * total
-            mse = float(square.detach().mean())
-            errors = errors.detach()
-        n_rays, n_samples = len(shared.offsets) - 1, len(shared.t_starts)
-        report = DistillStep(
-            float(loss.detach()), mse, n_rays, n_samples, stage, (means[0], means[1], means[2])
-        )
-        return loss, report, errors
+            square = errors.square().sum(1)
+            mean = (square * shared.share).sum() / 3
+            counted = (square * (shared.share > 0)).sum()
+            loss = loss + options.pixels * (
+                mean if options.form == "mean" else (counted + 1e-12).sqrt()
+            )
+            mse, errors = mean.detach(), errors.detach()
+        return loss, mse, losses.detach(), errors
 
     def _levels(self, stage: Stage) -> tuple[Level, ...]:
         features: tuple[Level, ...] = ("features",) if self._shares_features else ()
@@ -237,12 +287,10 @@ class Distiller:
             rays[:, 3:6].contiguous(),
             rays[:, 6],
         )
-        samples, n_used = self._batch.march(origins, directions, jitter, scene)
-        n_used = max(n_used, 1)
-        offsets = samples.offsets[: n_used + 1]
-        n = int(offsets[-1])
+        samples, used = self._batch.march(origins, directions, jitter, scene)
+        n, offsets = self._batch.n_shown(used), samples.offsets
         t_starts, t_ends = samples.t_starts[:n], samples.t_ends[:n]
-        ray = torch.repeat_interleave(offsets.diff())
+        ray = owners(offsets, n)
         variances = None
         if teacher.trunk.sees_variances or self.field.trunk.sees_variances:
             variances = cone_variances(t_starts, t_ends, directions[ray], widths[ray])
@@ -254,16 +302,20 @@ class Distiller:
         wanted: tuple[Level, ...] = ("features",) if waits else ("color",)
         levels = teacher.evaluate_cube(asked, (*wanted, "log_density"))
         assert levels.log_density is not None
-        if self.options.stop > 0:
-            keep = self._before_opaque(offsets, ray, t_ends - t_starts, levels.log_density)
-            index = keep.nonzero()[:, 0]
-            offsets = functional.pad(keep.cumsum(0), (1, 0))[offsets]
-            ray, t_starts, t_ends = ray[index], t_starts[index], t_ends[index]
-            asked, levels = _taken(asked, index), _taken(levels, index)
+        share, exists = shares(used, len(rays)), None
+        if self.options.stop > 0 or self._room is not None:
+            keep = of_rays(offsets, n)
+            if self.options.stop > 0:
+                keep &= self._before_opaque(offsets, ray, t_ends - t_starts, levels.log_density)
+            chosen, offsets, exists, fits = kept_samples(keep, offsets, self._room)
+            share = share * fits
+            ray, t_starts, t_ends = ray[chosen], t_starts[chosen], t_ends[chosen]
+            asked, levels = _taken(asked, chosen), _taken(levels, chosen)
         cube = asked._replace(directions=directions[ray])
         if waits and stage != "features":
             levels = levels._replace(color=self._teacher_color(cube, levels.features))
-        shared = Shared(offsets, t_starts, t_ends, cube, levels, None)
+        used = torch.stack([used[0], offsets[-1]])
+        shared = Shared(offsets, t_starts, t_ends, cube, levels, None, exists, share, used)
         pixels = self._composited(shared, levels) if stage == "pixels" else None
         return shared._replace(pixels=pixels)
 
@@ -287,9 +339,10 @@ class Distiller:
         first = torch.cat([before, before.new_zeros(1)])[offsets[:-1]]
         return before - first[ray] <= -math.log(self.options.stop)
 
-    def _shown(self, shared: Shared, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    def _shown(self, shared: Shared, draw: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Places and what the student's trunk should give there, as far as the teacher knows."""
-        chosen = torch.randint(len(shared.t_starts), (START_POINTS,), generator=generator)
+        chosen = torch.randint(int(shared.used[1]), (START_POINTS,), generator=draw)
+        chosen = chosen.to(self.device)
         cube = shared.cube.positions[chosen]
         if self.field.color_head is None or self.options.start == "paper":
             return cube, None
@@ -304,43 +357,44 @@ class Distiller:
         targets[:, 0] = shared.levels.log_density[chosen].clamp(low, high)
         return cube, targets
 
-    def _draw_rays(
-        self, generator: torch.Generator, progress: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _draw_rays(self, draw: torch.Generator, progress: float) -> tuple[Tensor, Tensor, Tensor]:
         """Rays [n, 7] (origin, direction, pixel width), their cameras, the slots of hard ones."""
         cameras, n = self._cameras, self.n_rays
-        ids = torch.randint(len(cameras), (n,), generator=generator)
-        size = torch.tensor([cameras.width, cameras.height])
-        pixels = torch.rand(n, 2, generator=generator) * size
+        ids = torch.randint(len(cameras), (n,), generator=draw, device=self.device)
+        pixels = torch.rand(n, 2, generator=draw, device=self.device)
+        pixels = pixels * vector((cameras.width, cameras.height), pixels)
         origins, directions = cameras.rays(ids, pixels)
         rays = torch.cat([origins, directions, cameras.pixel_widths(ids)[:, None]], 1)
         if not self.options.hard_rays:
-            return rays, ids, torch.empty(0, dtype=torch.long)
+            return rays, ids, ids[:0]
         self._hard_rays.closed = progress >= self.options.points_until + self.options.pool_share
-        again, slots = self._hard_rays.draw(int(HARD * n), generator)
-        return torch.cat([rays, again]), ids, slots
+        host = torch.Generator().manual_seed(stream_seed(self.seed ^ _HARD, self.step_number))
+        again, slots = self._hard_rays.draw(int(HARD * n), host)
+        return torch.cat([rays, again.to(self.device)]), ids, slots
 
     def _renew_cameras(self, progress: float) -> None:
         n_epochs = self.options.n_epochs
         epoch = min(int(progress * n_epochs), n_epochs - 1)
         if epoch == self._epoch:
             return
-        generator = self._of_epoch(epoch)
-        fresh = self._fresh_cameras(generator)
+        draw = self._of_epoch(epoch)
+        fresh = self._fresh_cameras(draw)
         if self.options.hard_cameras and self._epoch >= 0:
-            fresh = self._hard_cameras.renewed(self._cameras, self._mean_errors(), fresh, generator)
-        self._cameras, self._epoch = fresh, epoch
-        self._errors = torch.zeros(2, len(fresh))
+            before = self._cameras.to("cpu")
+            errors = self._mean_errors().cpu()
+            fresh = self._hard_cameras.renewed(before, errors, fresh, draw)
+        self._cameras, self._epoch = fresh.to(self.device), epoch
+        self._errors = torch.zeros(2, len(fresh), device=self.device)
 
     def _of_epoch(self, epoch: int) -> torch.Generator:
         return torch.Generator().manual_seed(stream_seed(self.seed ^ _CAMERAS, epoch))
 
-    def _fresh_cameras(self, generator: torch.Generator) -> Cameras:
+    def _fresh_cameras(self, draw: torch.Generator) -> Cameras:
         center, n = self.teacher.center, self.options.n_cameras
         if self.options.poses == "shell":
-            return shell(self.scene_cameras, center, generator)
+            return shell(self.scene_cameras, center, draw)
         make = boxed if self.options.poses == "front" else like
-        return make(self.scene_cameras, center, n, generator)
+        return make(self.scene_cameras, center, n, draw)
 
     def _mean_errors(self) -> Tensor:
         total, count = self._errors
@@ -352,9 +406,10 @@ class Distiller:
         own = min(n, len(ids))
         if self.options.hard_cameras:
             self._errors[0].index_add_(0, ids[:own], errors[:own].square().mean(1))
-            self._errors[1].index_add_(0, ids[:own], torch.ones(own))
+            self._errors[1].index_add_(0, ids[:own], torch.ones(own, device=self.device))
         if self.options.hard_rays:
-            self._hard_rays.put(rays[:n], errors.abs().sum(1), slots[: n - own])
+            hard = errors.abs().sum(1).cpu()  # the pool is the host's
+            self._hard_rays.put(rays[:n].cpu(), hard, slots[: n - own])
 
     def _steer(self, n_rays: int, n_samples: int) -> None:
         """Choose the next number of rays so that their samples come near the batch size."""
@@ -368,7 +423,7 @@ class Distiller:
 
     def averaged_field(self) -> RadianceField:
         """A copy of the student with the averaged weights."""
-        field = RadianceField(self.field.config, seed=None)
+        field = RadianceField(self.field.config, seed=None).to(self.device)
         self.state.average_into(field)
         return field
 
@@ -408,7 +463,7 @@ class Distiller:
         self._hard_cameras.n_filled = state["n_hard_cameras"]
         if self._epoch < 0:
             return
-        self._cameras = self._fresh_cameras(self._of_epoch(self._epoch))
+        self._cameras = self._fresh_cameras(self._of_epoch(self._epoch)).to(self.device)
         for name, value in self._active_tensors().items():
             value.copy_(tensors[name])
         # Rays are made from tables that are kept beside the poses.

@@ -30,6 +30,7 @@ class HashEncoding(nn.Module):
         super().__init__()
         self.spec = spec
         self.sparse_gradient: SparseGradient | None = None
+        self.n_levels: int | None = None  # that are in use, from the coarsest; the others give 0
         self.table = nn.Parameter(huge_pages_empty((spec.n_entries, spec.n_features)))
 
     @torch.no_grad()
@@ -45,5 +46,10 @@ class HashEncoding(nn.Module):
     def forward(self, positions: Tensor) -> Tensor:
         """Features [n, n_output] of positions [n, d] in [0, 1]; twice differentiable."""
         if self.sparse_gradient is None:
-            return hash_grid(positions, self.table, self.spec)
-        return hash_grid_sparse(positions, self.table, self.spec, self.sparse_gradient)
+            features = hash_grid(positions, self.table, self.spec)
+        else:
+            features = hash_grid_sparse(positions, self.table, self.spec, self.sparse_gradient)
+        if self.n_levels is None:
+            return features
+        level = torch.arange(self.n_output, device=features.device) // self.spec.n_features
+        return features * (level < self.n_levels)

@@ -72,6 +72,7 @@ def write_field_file(path: str | os.PathLike[str], content: FieldFile) -> None:
     """
     header = {"format_version": FORMAT_VERSION, **{key: getattr(content, key) for key in _ENTRIES}}
     tensors = {name: tensor.detach().contiguous() for name, tensor in content.tensors.items()}
+    tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
     data = save(tensors, {_KEY: json.dumps(header, allow_nan=False)})
     write_atomically(Path(path), data)
 

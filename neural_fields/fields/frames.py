@@ -18,6 +18,7 @@ from neural_fields.fields.image import MAX_SIDE
 from neural_fields.fields.quantize import check_weight_bits
 from neural_fields.fields.radiance import Samples
 from neural_fields.fields.video import MAX_FRAMES, VideoField
+from neural_fields.ops import device_of, vector
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class FramesField(nn.Module):
         self.config = config
         moments = 0 if config.modulate is None else config.modulate.resolution[0]
         self.decoder = FrameDecoder(config.architecture, moments)
-        self._seen: dict[tuple[float, tuple[int, ...]], Raw] = {}
+        self._seen: dict[tuple[float, tuple[int, ...], torch.device], Raw] = {}
         if seed is not None:
             self.decoder.reset(torch.Generator().manual_seed(seed))
 
@@ -159,7 +160,7 @@ class FramesField(nn.Module):
             made: Raw = self.decoder(time)
             return made
         version = tuple(parameter._version for parameter in self.parameters())
-        key = (at, version)
+        key = (at, version, device_of(self))
         if key not in self._seen:
             while len(self._seen) >= 2 * len(self.config.architecture.neighbours):
                 del self._seen[next(iter(self._seen))]
@@ -210,7 +211,7 @@ class Still:
     def value(self, positions: Tensor) -> Tensor:
         """Values [n, 3] at positions [n, 2] in pixels; those outside take the nearest edge."""
         height, width = self._picture.shape[:2]
-        places = 2 * positions / positions.new_tensor([width, height]) - 1
+        places = 2 * positions / vector((width, height), positions) - 1
         found = functional.grid_sample(
             self._picture.permute(2, 0, 1)[None],
             places[None, None],

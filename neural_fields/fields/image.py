@@ -16,7 +16,7 @@ from neural_fields.errors import InputError
 from neural_fields.fields.modulated import trunk_modulation
 from neural_fields.fields.quantize import check_weight_bits
 from neural_fields.fields.radiance import Samples
-from neural_fields.ops import Precision
+from neural_fields.ops import Precision, vector
 
 MAX_SIDE = 1 << 20  # pixels
 MIDDLE = 0.5  # what a trunk's zero stands for
@@ -129,9 +129,12 @@ class ImageField(nn.Module):
 
     def to_cube(self, positions: Tensor) -> Tensor:
         """Positions [n, 2] in the trunk's coordinates: the square around the picture as [0, 1]."""
-        size = positions.new_tensor([self.config.width, self.config.height])
-        side = size.max()
+        size = self._size(positions)
+        side = float(max(self.config.width, self.config.height))
         return (self._inside(positions, size) + (side - size) / 2) / side
+
+    def _size(self, like: Tensor) -> Tensor:
+        return vector((self.config.width, self.config.height), like)
 
     @staticmethod
     def _inside(positions: Tensor, size: Tensor) -> Tensor:
@@ -143,7 +146,7 @@ class ImageField(nn.Module):
         if self.modulation is None:
             values: Tensor = self.trunk(cube)
         else:
-            size = positions.new_tensor([self.config.width, self.config.height])
+            size = self._size(positions)
             values = self.trunk(cube, *self.modulation(self._inside(positions, size) / size))
         return values + MIDDLE
 

@@ -30,6 +30,7 @@ from neural_fields.ops import (
     Precision,
     RadianceParams,
     RadianceSpec,
+    vector,
 )
 
 Corner = tuple[float, float, float]
@@ -270,12 +271,12 @@ class RadianceField(nn.Module):
 
     def to_cube(self, positions: Tensor) -> Tensor:
         """World positions [n, 3] in the trunk's coordinates: [0, 1] in the box's cube."""
-        center = positions.new_tensor(self.center)
+        center = vector(self.center, positions)
         return (positions - center) / (2 * self.unit) + 0.5
 
     def inside(self, positions: Tensor) -> Tensor:
         """Which world positions [n, 3] lie in the box: bool [n]."""
-        low, high = positions.new_tensor(self.config.box)
+        low, high = (vector(corner, positions) for corner in self.config.box)
         inside: Tensor = ((positions >= low) & (positions <= high)).all(dim=1)
         return inside
 

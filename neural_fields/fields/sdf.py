@@ -16,7 +16,7 @@ from neural_fields.errors import InputError
 from neural_fields.fields.modulated import trunk_modulation
 from neural_fields.fields.quantize import check_weight_bits
 from neural_fields.fields.radiance import Corner, Samples, check_box
-from neural_fields.ops import Precision
+from neural_fields.ops import Precision, vector
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class SdfField(nn.Module):
 
     def to_cube(self, positions: Tensor) -> Tensor:
         """World positions [n, 3] in the trunk's coordinates: [0, 1] in the box's cube."""
-        low, high = positions.new_tensor(self.config.box)
+        low, high = (vector(corner, positions) for corner in self.config.box)
         cube: Tensor = (positions - (low + high) / 2) / (2 * self.unit) + 0.5
         return cube
 
@@ -125,6 +125,6 @@ class SdfField(nn.Module):
 
         Twice differentiable in positions as far as the trunk is.
         """
-        low, high = samples.positions.new_tensor(self.config.box)
+        low, high = (vector(corner, samples.positions) for corner in self.config.box)
         inside = torch.minimum(torch.maximum(samples.positions, low), high)
         return self.encoded(self.to_cube(inside)) * self.unit

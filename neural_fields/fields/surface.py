@@ -19,7 +19,7 @@ from neural_fields.fields.radiance import (
     RadianceField,
     Samples,
 )
-from neural_fields.ops import SlopeSpec, trunk_features
+from neural_fields.ops import SlopeSpec, trunk_features, vector
 
 Density = Literal["volsdf", "neus"]
 ColorDirection = Literal["reflected", "ray"]
@@ -105,7 +105,7 @@ class SurfaceField(RadianceField):
         Positions outside the box take the nearest place of it. Twice differentiable in positions
         as far as the trunk is.
         """
-        low, high = samples.positions.new_tensor(self.config.box)
+        low, high = (vector(corner, samples.positions) for corner in self.config.box)
         inside = torch.minimum(torch.maximum(samples.positions, low), high)
         cube = samples._replace(positions=self.to_cube(inside))
         return self.encoded(cube)[0] * self.unit

@@ -26,6 +26,7 @@ from neural_fields.ops import (
     VoxelsSpec,
     frame,
     frame_lattice,
+    vector,
     voxels,
 )
 
@@ -189,11 +190,11 @@ class VideoField(nn.Module):
 
         Every side of what the trunk covers is [0, 1], or the square around it.
         """
-        covered = positions.new_tensor(self.config.covered)
-        places = positions[:, :2] + positions.new_tensor(self.config.margin)
+        covered = vector(self.config.covered, positions)
+        places = positions[:, :2] + vector(self.config.margin, positions)
         if self.trunk.hidden_channels > 0:
             return torch.cat([places / covered, positions[:, 2:]], 1)
-        side = covered.max()
+        side = float(max(self.config.covered))
         times = 0.5 + self.config.tempo * (positions[:, 2:] - 0.5)
         return torch.cat([(places + (side - covered) / 2) / side, times], 1)
 
@@ -221,15 +222,19 @@ class Moment:
         """`trunk`: at this time, where it is not what `of` has itself."""
         self._of, self._time = of, time
         config = of.config
-        self._size = torch.tensor([config.width, config.height], dtype=torch.float32)
-        self._covered = torch.tensor(config.covered, dtype=torch.float32)
+        size = torch.tensor([config.width, config.height], dtype=torch.float32)
+        covered = torch.tensor(config.covered, dtype=torch.float32)
         margin = torch.tensor(config.margin, dtype=torch.float32)
-        place = torch.cat([self._size / self._covered, margin / self._covered])
+        place = torch.cat([size / covered, margin / covered])
         self._place: Place = tuple(place.tolist())
+        like = next(of.parameters())
+        self._size, self._covered = (vector(pair.tolist(), like) for pair in (size, covered))
+        wide, high = (1 / covered).tolist()
+        self._unit = wide, high
         self._motion = None if of.motion is None else _around(of.motion, time)
         self._scale_shift: tuple[Tensor, Tensor] | None = None
         if of.modulation is not None:
-            self._scale_shift = of.modulation(torch.tensor([[time]]))
+            self._scale_shift = of.modulation(like.new_full((1, 1), time))
         self._frame = self._framed(of.trunk.frame(time) if trunk is None else trunk)
 
     def value(self, positions: Tensor) -> Tensor:
@@ -256,16 +261,16 @@ class Moment:
             positions = torch.cartesian_prod(y, x).flip(1)
             return self.value(positions).view(len(y), len(x), 3)
         spec, slices, params = self._frame
-        unit = tuple((1 / self._covered).tolist())
+        wide, high = float(self._of.config.width), float(self._of.config.height)
         return frame_lattice(
-            x.clamp(0, float(self._size[0])) / self._size[0],
-            y.clamp(0, float(self._size[1])) / self._size[1],
+            x.clamp(0, wide) / wide,
+            y.clamp(0, high) / high,
             slices,
             params,
             spec,
             self._motion,
             self._place,
-            unit,
+            self._unit,
         )
 
     def _displacement(self, inside: Tensor) -> Tensor:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 
 from neural_fields import architectures
 from neural_fields.decoders.frames import FrameNetwork
-from neural_fields.errors import InputError
+from neural_fields.errors import InputError, unknown_value
 from neural_fields.training.budget import Budget
 from neural_fields.training.tcnn import Chosen, FieldChoice, TcnnConfig, chosen_field
 
@@ -16,6 +20,7 @@ _SECONDS: dict[architectures.Kind, float] = {
     "sdf": 60.0,
     "video": 180.0,
 }
+BACKENDS = ("native", "tcnn")
 _FRAMES_SECONDS = 600.0  # of a video field of whole frames
 
 
@@ -55,6 +60,26 @@ def budget_of(
     if seconds is None and steps is None:
         seconds = default_seconds(kind, field, preset)
     return Budget(steps=steps, seconds=seconds)
+
+
+@contextmanager
+def computed_by(backend: str, device: torch.device) -> Iterator[None]:
+    """Inside, hash grids and networks are computed by `native` kernels or by tiny-cuda-nn's.
+
+    Raises:
+        InputError: there is no such backend, or it cannot be used here.
+    """
+    if backend not in BACKENDS:
+        raise InputError(unknown_value("--backend", backend, BACKENDS))
+    if backend == "native":
+        yield
+        return
+    if device.type != "cuda":
+        raise InputError(f"--backend {backend}: needs a GPU, --device cuda, got {device.type}.")
+    from neural_fields.integrations.tcnn import use_tcnn
+
+    with use_tcnn():
+        yield
 
 
 def check_numbers(seed: int, save_every: float) -> None:

@@ -14,7 +14,7 @@ from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import RadianceConfig, SurfaceConfig
 from neural_fields.fields.surface import Density
-from neural_fields.fit.common import budget_of, check_numbers, field_with_note
+from neural_fields.fit.common import budget_of, check_numbers, computed_by, field_with_note
 from neural_fields.spectra.applied import frequencies
 from neural_fields.training.checkpoint import Description
 from neural_fields.training.loop import Control
@@ -31,6 +31,7 @@ from neural_fields.training.run import (
     Run,
     changed_options,
     checked_output,
+    device_for,
     provenance,
     run_plan,
 )
@@ -57,6 +58,8 @@ def nerf(
     resume: bool = False,
     options: dict[str, Any] | None = None,
     save_every: float = 60.0,
+    device: str = "auto",
+    backend: str = "native",
     on_choice: Callable[[dict[str, Any]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     control: Control | None = None,
@@ -84,6 +87,9 @@ def nerf(
         resume: go on from the checkpoint beside `output`.
         options: fields of `NerfOptions` to change.
         save_every: trained seconds between checkpoints.
+        device: `cpu`, `cuda`, `cuda:1` and so on, or `auto`: a GPU where one can be used.
+        backend: what computes hash grids and networks on a GPU, `native` or `tcnn`, where the
+            package tinycudann is installed; docs/cuda.md says what it covers.
         on_choice: called once with what FreSh chose and why.
         on_progress: called after every step.
         control: pauses the run and asks it for checkpoints, from any thread.
@@ -111,6 +117,8 @@ def nerf(
         resume=resume,
         options=options,
         save_every=save_every,
+        device=device,
+        backend=backend,
         on_choice=on_choice,
         on_progress=on_progress,
         control=control,
@@ -135,6 +143,8 @@ def dynamic(
     resume: bool = False,
     options: dict[str, Any] | None = None,
     save_every: float = 60.0,
+    device: str = "auto",
+    backend: str = "native",
     on_progress: Callable[[Progress], None] | None = None,
     control: Control | None = None,
     on_start: Callable[[NerfTrainer, Dataset], None] | None = None,
@@ -159,6 +169,8 @@ def dynamic(
         resume: go on from the checkpoint beside `output`.
         options: fields of `NerfOptions` to change.
         save_every: trained seconds between checkpoints.
+        device: `cpu`, `cuda`, `cuda:1` and so on, or `auto`: a GPU where one can be used.
+        backend: as for `nerf`.
         on_progress: called after every step.
         control: pauses the run and asks it for checkpoints, from any thread.
         on_start: called once, when data and trainer are ready.
@@ -185,6 +197,8 @@ def dynamic(
         resume=resume,
         options=options,
         save_every=save_every,
+        device=device,
+        backend=backend,
         on_progress=on_progress,
         control=control,
         on_start=on_start,
@@ -210,6 +224,7 @@ def surface(
     resume: bool = False,
     options: dict[str, Any] | None = None,
     save_every: float = 60.0,
+    device: str = "auto",
     on_progress: Callable[[Progress], None] | None = None,
     control: Control | None = None,
     on_start: Callable[[NerfTrainer, Dataset], None] | None = None,
@@ -234,6 +249,7 @@ def surface(
         resume: go on from the checkpoint to the same total.
         options: fields of `SurfaceOptions` to change.
         save_every: trained seconds between checkpoints.
+        device: `cpu`, `cuda`, `cuda:1` and so on, or `auto`: a GPU where one can be used.
         on_progress: called after every step.
         control: pauses the run and asks it for checkpoints, from any thread.
         on_start: called once, when data and trainer are ready.
@@ -266,6 +282,7 @@ def surface(
         resume=resume,
         options=options,
         save_every=save_every,
+        device=device,
         on_progress=on_progress,
         control=control,
         on_start=on_start,
@@ -298,6 +315,8 @@ def _fit_photographs(
     resume: bool,
     options: dict[str, Any] | None,
     save_every: float,
+    device: str,
+    backend: str = "native",
     on_progress: Callable[[Progress], None] | None,
     control: Control | None,
     on_start: Callable[[NerfTrainer, Dataset], None] | None,
@@ -307,6 +326,7 @@ def _fit_photographs(
     """See `nerf`, `dynamic` and `surface`."""
     preset = choices.preset
     check_numbers(seed, save_every)
+    place = device_for(device, choices.precision)
     chosen = field_with_note(choices.field)
     budget = budget_of("radiance", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
@@ -317,24 +337,25 @@ def _fit_photographs(
     begun = path if resume else None
     config, record, spent = frequencies(config, data, choices.fresh, begun, budget, on_choice)
     training = changed_options(training, options or {})
-    trainer = (
-        SurfaceTrainer(config, data, training, seed)
-        if isinstance(config, SurfaceConfig) and isinstance(training, SurfaceOptions)
-        else NerfTrainer(config, data, training, seed)
-    )
-    about = Description(
-        scene=_scene(data, trainer),
-        protocol=dict(data.protocol),
-        provenance=provenance(seed, preset, trainer.options, data.fingerprint) | record,
-    )
-    if on_start is not None:
-        on_start(trainer, data)
+    with computed_by(backend, place):
+        trainer = (
+            SurfaceTrainer(config, data, training, seed, place)
+            if isinstance(config, SurfaceConfig) and isinstance(training, SurfaceOptions)
+            else NerfTrainer(config, data, training, seed, place)
+        )
+        about = Description(
+            scene=_scene(data, trainer),
+            protocol=dict(data.protocol),
+            provenance=provenance(seed, preset, trainer.options, data.fingerprint) | record,
+        )
+        if on_start is not None:
+            on_start(trainer, data)
 
-    def thumbnail() -> Tensor:
-        return of_scene(trainer.averaged_field(), data.cameras, data.background)
+        def thumbnail() -> Tensor:
+            return of_scene(trainer.averaged_field(), data.cameras, data.background)
 
-    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
-    return run_plan(trainer, plan, on_progress)
+        plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
+        return run_plan(trainer, plan, on_progress)
 
 
 def _scene(data: Dataset, trainer: NerfTrainer) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from neural_fields.data.picture import Picture, load_picture
-from neural_fields.fit.common import budget_of, check_numbers, field_with_note
+from neural_fields.fit.common import budget_of, check_numbers, computed_by, field_with_note
 from neural_fields.spectra.applied import frequencies
 from neural_fields.training.checkpoint import Description
 from neural_fields.training.image import ImageTrainer
@@ -24,6 +24,7 @@ from neural_fields.training.run import (
     Run,
     changed_options,
     checked_output,
+    device_for,
     provenance,
     run_plan,
 )
@@ -48,6 +49,8 @@ def image(
     resume: bool = False,
     options: dict[str, Any] | None = None,
     save_every: float = 60.0,
+    device: str = "auto",
+    backend: str = "native",
     on_choice: Callable[[dict[str, Any]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     control: Control | None = None,
@@ -72,6 +75,8 @@ def image(
         resume: go on from the checkpoint beside `output`.
         options: fields of `ImageOptions` to change.
         save_every: trained seconds between checkpoints.
+        device: `cpu`, `cuda`, `cuda:1` and so on, or `auto`: a GPU where one can be used.
+        backend: as for `nerf`.
         on_choice: called once with what FreSh chose and why.
         on_progress: called after every step.
         control: pauses the run and asks it for checkpoints, from any thread.
@@ -86,6 +91,7 @@ def image(
         >>> run.summary["psnr_train"]  # doctest: +SKIP
     """
     check_numbers(seed, save_every)
+    place = device_for(device, precision)
     chosen = field_with_note(field)
     budget = budget_of("image", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
@@ -95,17 +101,18 @@ def image(
     config = with_choices(config, precision, modulate, bits)
     begun = path if resume else None
     config, record, spent = frequencies(config, data, fresh, begun, budget, on_choice)
-    trainer = ImageTrainer(config, data, changed_options(training, options or {}), seed)
-    about = Description(
-        scene={},
-        protocol=dict(data.protocol),
-        provenance=provenance(seed, preset, trainer.options, data.fingerprint) | record,
-    )
-    if on_start is not None:
-        on_start(trainer, data)
+    with computed_by(backend, place):
+        trainer = ImageTrainer(config, data, changed_options(training, options or {}), seed, place)
+        about = Description(
+            scene={},
+            protocol=dict(data.protocol),
+            provenance=provenance(seed, preset, trainer.options, data.fingerprint) | record,
+        )
+        if on_start is not None:
+            on_start(trainer, data)
 
-    def thumbnail() -> Tensor:
-        return of_image(trainer.averaged_field())
+        def thumbnail() -> Tensor:
+            return of_image(trainer.averaged_field())
 
-    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
-    return run_plan(trainer, plan, on_progress)
+        plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
+        return run_plan(trainer, plan, on_progress)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from neural_fields.data.mesh import Mesh, load_mesh
-from neural_fields.fit.common import budget_of, check_numbers, field_with_note
+from neural_fields.fit.common import budget_of, check_numbers, computed_by, field_with_note
 from neural_fields.spectra.applied import frequencies
 from neural_fields.training.checkpoint import Description
 from neural_fields.training.loop import Control
@@ -23,6 +23,7 @@ from neural_fields.training.run import (
     Run,
     changed_options,
     checked_output,
+    device_for,
     provenance,
     run_plan,
 )
@@ -47,6 +48,8 @@ def sdf(
     resume: bool = False,
     options: dict[str, Any] | None = None,
     save_every: float = 60.0,
+    device: str = "auto",
+    backend: str = "native",
     on_load: Callable[[Mesh], None] | None = None,
     on_choice: Callable[[dict[str, Any]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -72,6 +75,8 @@ def sdf(
         resume: go on from the checkpoint beside `output`.
         options: fields of `SdfOptions` to change.
         save_every: trained seconds between checkpoints.
+        device: `cpu`, `cuda`, `cuda:1` and so on, or `auto`: a GPU where one can be used.
+        backend: as for `nerf`.
         on_load: called once with the mesh, before distances are computed.
         on_choice: called once with what FreSh chose and why.
         on_progress: called after every step.
@@ -87,6 +92,7 @@ def sdf(
         >>> run.field.distance(positions)  # doctest: +SKIP
     """
     check_numbers(seed, save_every)
+    place = device_for(device, precision)
     chosen = field_with_note(field)
     budget = budget_of("sdf", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
@@ -98,17 +104,19 @@ def sdf(
         on_load(data)
     begun = path if resume else None
     config, record, spent = frequencies(config, data, fresh, begun, budget, on_choice)
-    trainer = SdfTrainer(config, MeshShape(data), changed_options(training, options or {}), seed)
-    about = Description(
-        scene={"box": config.box, "unit": trainer.field.unit},
-        protocol={"origin": data.origin, "watertight": data.watertight, "sign": trainer.sign},
-        provenance=provenance(seed, preset, trainer.options, data.fingerprint) | record,
-    )
-    if on_start is not None:
-        on_start(trainer, data)
+    training = changed_options(training, options or {})
+    with computed_by(backend, place):
+        trainer = SdfTrainer(config, MeshShape(data), training, seed, place)
+        about = Description(
+            scene={"box": config.box, "unit": trainer.field.unit},
+            protocol={"origin": data.origin, "watertight": data.watertight, "sign": trainer.sign},
+            provenance=provenance(seed, preset, trainer.options, data.fingerprint) | record,
+        )
+        if on_start is not None:
+            on_start(trainer, data)
 
-    def thumbnail() -> Tensor:
-        return of_shape(trainer.averaged_field())
+        def thumbnail() -> Tensor:
+            return of_shape(trainer.averaged_field())
 
-    plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
-    return run_plan(trainer, plan, on_progress)
+        plan = Plan(path, budget, about, resume, save_every, thumbnail, spent, control)
+        return run_plan(trainer, plan, on_progress)

@@ -31,6 +31,7 @@ from neural_fields.training.run import (
     Run,
     changed_options,
     checked_output,
+    device_for,
     provenance,
     run_plan,
 )
@@ -57,6 +58,7 @@ def video(
     resume: bool = False,
     options: dict[str, Any] | None = None,
     save_every: float = 60.0,
+    device: str = "auto",
     on_load: Callable[[Video], None] | None = None,
     on_choice: Callable[[dict[str, Any]], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -86,6 +88,7 @@ def video(
         resume: go on from the checkpoint beside `output`.
         options: fields of `VideoOptions`, or of `FramesOptions`, to change.
         save_every: trained seconds between checkpoints.
+        device: `cpu`, `cuda`, `cuda:1` and so on, or `auto`: a GPU where one can be used.
         on_load: called once with the video, before motion is estimated.
         on_choice: called with what FreSh chose and why, once for space and once for time.
         on_progress: called after every step.
@@ -101,6 +104,7 @@ def video(
         >>> run.field.at(0.5).value(positions)  # doctest: +SKIP
     """
     check_numbers(seed, save_every)
+    place = device_for(device, precision)
     chosen = field_with_note(field, also=(FrameNetwork.name,))
     whole = chosen == FrameNetwork.name
     budget = budget_of("video", chosen, preset, steps, seconds)
@@ -114,7 +118,9 @@ def video(
     if whole:
         _refuse_of_frames(precision, motion, fresh)
         setup = frames_setup(data, preset, modulate, bits)
-        trainer = FramesTrainer(setup[0], data, changed_options(setup[1], options or {}), seed)
+        trainer = FramesTrainer(
+            setup[0], data, changed_options(setup[1], options or {}), seed, place
+        )
     else:
         displacements, spent = _displacements(data, budget, motion)
         config, training = video_setup(data, chosen, preset, displacements)
@@ -125,7 +131,7 @@ def video(
         )
         spent += seconds_of_choice
         changed: VideoOptions = changed_options(training, options or {})
-        trainer = VideoTrainer(config, data, changed, seed, displacements)
+        trainer = VideoTrainer(config, data, changed, seed, displacements, place)
     about = Description(
         scene={"fps": float(data.fps), "times": list(data.times)},
         protocol=dict(data.protocol),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neural_fields.fields import ImageField, Samples
+from neural_fields.ops import device_of
 
 _CHUNK = 1 << 16  # positions at once, so that activations stay small
 _ROWS = 1 << 18  # samples of whole rows at once
@@ -43,8 +44,9 @@ def render_image(
 
     def lattice(x: Tensor, y: Tensor) -> Tensor:
         positions = torch.cartesian_prod(y, x).flip(1)
+        positions = positions.to(device_of(field))
         values = [field.value(Samples(part)) for part in torch.split(positions, _CHUNK)]
-        return torch.cat(values).view(len(y), len(x), -1)
+        return torch.cat(values).view(len(y), len(x), -1).to(x.device)
 
     return sample_plane(lattice, config.channels, width, height, crop or whole)
 

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from neural_fields.fields import DynamicField, RadianceField, Samples, SurfaceField
 from neural_fields.ops import (
+    generator,
     occupancy_centers,
     occupancy_points,
     occupancy_update,
     occupancy_words,
     radiance_density,
+    vector,
 )
 
 THRESHOLD = 0.01  # optical thickness of one step
@@ -54,8 +56,9 @@ class OccupancyGrid:
         self._span, self._threshold = span, threshold
         self.seed = seed
         self._spec = field.config.sampling.grid
-        self.values = torch.zeros(self._spec.n_cells)
-        mask = cells_in_box(field) if visible is None else visible
+        device = field.occupancy.device
+        mask = (cells_in_box(field) if visible is None else visible).to(device)
+        self.values = torch.zeros(self._spec.n_cells, device=device)
         self.values[~mask] = -1.0
         self._candidates = mask.nonzero()[:, 0].contiguous()
         # The first bits: everything that may hold something.
@@ -86,21 +89,21 @@ class OccupancyGrid:
         """Log-density per unit [n] at cube coordinates [n, 3]; the highest of a few times."""
         if self._span is None:
             return _log_density(self.field, cube)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        draw, n = generator(cube.device, self.seed * 1_000_003 + index), cube.shape[0]
         first, last = self._span
-        highest = torch.full((cube.shape[0],), -torch.inf)
+        highest = cube.new_full((n,), -torch.inf)
         for look in range(_LOOKS):
-            share = (torch.rand(cube.shape[0], generator=generator) + look) / _LOOKS
+            share = (torch.rand(n, generator=draw, device=cube.device) + look) / _LOOKS
             log_density = _log_density(self.field, cube, first + (last - first) * share)
             highest = torch.maximum(highest, log_density)
         return highest
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, draw: torch.Generator) -> Tensor:
         """Cube coordinates [n, 3] of points in cells that hold something, or in any candidates."""
         cells = (self.values > THRESHOLD).nonzero()[:, 0]
         cells = cells if cells.numel() else self._candidates
-        chosen = cells[torch.randint(cells.numel(), (n,), generator=generator)]
-        stream = int(torch.randint(1 << 31, (1,), generator=generator))
+        chosen = cells[torch.randint(cells.numel(), (n,), generator=draw).to(cells.device)]
+        stream = int(torch.randint(1 << 31, (1,), generator=draw))
         points = occupancy_points(chosen, self._spec, seed=self.seed, stream=stream)
         return points.mul_(0.5).add_(0.5)
 
@@ -157,9 +160,9 @@ class MovingOccupancy:
         n = len(self._grids)
         self._grids[index % n].update(index // n, max(1, share // n), decay)
 
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+    def sample(self, n: int, draw: torch.Generator) -> Tensor:
         """As of `OccupancyGrid`, from all spans."""
-        parts = [grid.sample(-(-n // len(self._grids)), generator) for grid in self._grids]
+        parts = [grid.sample(-(-n // len(self._grids)), draw) for grid in self._grids]
         return torch.cat(parts)[:n]
 
     @property
@@ -172,31 +175,34 @@ def _log_density(field: RadianceField, cube: Tensor, times: Tensor | None = None
     """Log-density per unit [n] at cube coordinates [n, 3]."""
     spec = field.fused_spec()
     if spec is None:
-        world = (cube - 0.5) * (2 * field.unit) + cube.new_tensor(field.center)
+        world = (cube - 0.5) * (2 * field.unit) + vector(field.center, cube)
         log_density = field.evaluate(Samples(world, times=times), ("log_density",)).log_density
         assert log_density is not None
         return log_density
-    out = torch.empty(cube.shape[0])
+    out = cube.new_empty(cube.shape[0])
     radiance_density(spec, field.fused_params(), cube, out)
     return out
 
 
 def occupied(field: RadianceField) -> Tensor:
     """Which cells rays visit: bool [cells], in the grid's order."""
-    return ((field.occupancy[:, None] >> torch.arange(64)) & 1).bool().view(-1)
+    bits = torch.arange(64, device=field.occupancy.device)
+    return ((field.occupancy[:, None] >> bits) & 1).bool().view(-1)
 
 
 def cell_centers(field: RadianceField) -> Tensor:
     """World positions [cells, 3] of the cells' centres, in the grid's order."""
     spec = field.config.sampling.grid
-    unit = occupancy_centers(torch.arange(spec.n_cells), spec)
-    return unit * field.unit + torch.tensor(field.center)
+    device = field.occupancy.device
+    unit = occupancy_centers(torch.arange(spec.n_cells, device=device), spec)
+    return unit * field.unit + vector(field.center, unit)
 
 
 def cell_sizes(field: RadianceField) -> Tensor:
     """World side [cells] of the cells."""
     spec = field.config.sampling.grid
-    cascade = torch.arange(spec.n_cells) // spec.resolution**3
+    device = field.occupancy.device
+    cascade = torch.arange(spec.n_cells, device=device) // spec.resolution**3
     largest = field.unit * 2 / spec.resolution
     return largest * torch.exp2((cascade - (spec.n_cascades - 1)).float())
 
@@ -204,6 +210,6 @@ def cell_sizes(field: RadianceField) -> Tensor:
 def cells_in_box(field: RadianceField) -> Tensor:
     """Which cells touch the field's box: bool [cells]."""
     centers, half = cell_centers(field), cell_sizes(field)[:, None] / 2
-    low, high = torch.tensor(field.config.box)
+    low, high = (vector(corner, centers) for corner in field.config.box)
     inside: Tensor = ((centers + half >= low) & (centers - half <= high)).all(dim=1)
     return inside

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from neural_fields.errors import InputError
 from neural_fields.fields import RadianceField, SdfField
+from neural_fields.ops import device_of
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.moments import seen_from
 from neural_fields.rendering.surface import surface_rays
@@ -39,7 +40,8 @@ def seen_by_rays(
         box: lowest and highest corner, world; what lies outside is cut off. None: the field's own.
 
     Returns:
-        float32 [n, 3], or [n] for depth and opacity; not differentiable.
+        float32 [n, 3], or [n] for depth and opacity, on the device of the rays; not
+        differentiable.
 
     Raises:
         InputError: the mode is unknown.
@@ -51,14 +53,14 @@ def seen_by_rays(
         out, normal = surface_rays(field, origins, directions, box)
     else:
         out = render_rays(field, origins, directions, pixel_widths, box)
+        if mode == "normal":
+            normal = normals(field, origins, directions, out)
     if mode == "rgb":
         return over(out, background)
     if mode == "opacity":
         return out.opacity
     if mode == "depth":
         return mean_depth(out)
-    if isinstance(field, RadianceField):
-        normal = normals(field, origins, directions, out)
     assert normal is not None
     seen = (normal != 0).any(dim=1, keepdim=True)
     return torch.where(seen, normal / 2 + 0.5, 1.0)
@@ -79,10 +81,12 @@ def seen_by_camera(
     background: Tensor,
 ) -> Tensor:
     """One camera's picture: as of `seen_by_rays`, [h, w, 3] or [h, w]."""
-    field = seen_from(field, cameras, index)
+    field, back = seen_from(field, cameras, index), cameras.focal.device
+    cameras = cameras.to(device_of(field))
     origins, directions = cameras.image_rays(index)
-    widths = cameras.pixel_widths(torch.full((origins.shape[0],), index))
-    seen = seen_by_rays(field, origins, directions, widths, mode=mode, background=background)
+    widths = cameras.pixel_widths(torch.full((origins.shape[0],), index, device=origins.device))
+    under = background.to(origins.device)
+    seen = seen_by_rays(field, origins, directions, widths, mode=mode, background=under).to(back)
     return seen.view(cameras.height, cameras.width, *seen.shape[1:])
 
 

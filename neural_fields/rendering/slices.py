@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neural_fields.errors import InputError
 from neural_fields.fields import Samples, SdfField
+from neural_fields.ops import device_of
 from neural_fields.rendering.surface import surface_rays
 from neural_fields.rendering.volume import Box, over
 
@@ -111,7 +112,7 @@ def _painted(field: SdfField, positions: Tensor, width: Tensor) -> tuple[Tensor,
     """Colours [n, 3] and opacities [n] of places on the plane, pixels there being `width` wide."""
     if not len(positions):
         return positions, positions[:, 0]
-    distance = field.distance(Samples(positions)) / field.unit
+    distance = field.distance(Samples(positions.to(device_of(field)))).to(width.device) / field.unit
     width = width / field.unit
     inside = distance < 0
     fill = torch.where(

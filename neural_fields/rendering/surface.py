@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from neural_fields.fields import Samples, SdfField
+from neural_fields.ops import device_of, vector
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.volume import Box, Rendered
 
@@ -33,10 +34,10 @@ def trace_rays(
         Depths [n], world units, and whether rays meet the surface, bool [n]. Steps are `CAREFUL`
         shares of the distance; a ray that is not there after `STEPS` sees nothing.
     """
-    low, high = origins.new_tensor(field.config.box)
+    low, high = (vector(corner, origins) for corner in field.config.box)
     if box is not None:
-        low = torch.maximum(low, low.new_tensor(box[0]))
-        high = torch.minimum(high, high.new_tensor(box[1]))
+        low = torch.maximum(low, vector(box[0], low))
+        high = torch.minimum(high, vector(box[1], high))
     inverse = 1 / torch.where(directions.abs() < 1e-12, 1e-12, directions)
     to_low, to_high = (low - origins) * inverse, (high - origins) * inverse
     depth = torch.minimum(to_low, to_high).amax(1).clamp(min=0)
@@ -77,20 +78,23 @@ def render_surface(field: SdfField, cameras: Cameras, index: int = 0) -> tuple[R
 def surface_rays(
     field: SdfField, origins: Tensor, directions: Tensor, box: Box | None = None
 ) -> tuple[Rendered, Tensor]:
-    """The same of rays: colour [n, 3], opacity and depth [n], normals [n, 3]."""
+    """The same of rays, on their device: colour [n, 3], opacity and depth [n], normals [n, 3]."""
+    back, device = origins.device, device_of(field)
+    origins, directions = origins.to(device), directions.to(device)
     depth, hit = trace_rays(field, origins, directions, box)
     normal = torch.zeros_like(origins)
     normal[hit] = _slopes(field, origins[hit] + depth[hit, None] * directions[hit])
     facing = -(normal * directions).sum(1).clamp(max=0)
     shade = GREY * (AMBIENT + (1 - AMBIENT) * facing) * hit
-    return Rendered(shade[:, None].expand(-1, 3), hit.float(), depth * hit), normal
+    rendered = Rendered(shade[:, None].expand(-1, 3), hit.float(), depth * hit)
+    return Rendered(*(part.to(back) for part in rendered)), normal.to(back)
 
 
 @torch.no_grad()
 def _slopes(field: SdfField, positions: Tensor) -> Tensor:
     """Unit normals [n, 3] by central differences: gradients follow a grid's finest cells."""
-    step = NORMAL_STEP * field.unit * torch.eye(3)
-    low, high = positions.new_tensor(field.config.box)
+    step = NORMAL_STEP * field.unit * torch.eye(3, device=positions.device)
+    low, high = (vector(corner, positions) for corner in field.config.box)
     inside = torch.minimum(torch.maximum(positions, low + step.sum(0)), high - step.sum(0))
     rises = []
     for offset in step:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from neural_fields.fields import AnyVideo
+from neural_fields.ops import device_of
 from neural_fields.rendering.image import Crop, sample_plane
 
 
@@ -42,4 +43,9 @@ def render_frame(
     """
     config = field.config
     whole = (0.0, 0.0, float(config.width), float(config.height))
-    return sample_plane(field.at(time).lattice, 3, width, height, crop or whole)
+    moment, device = field.at(time), device_of(field)
+
+    def lattice(x: Tensor, y: Tensor) -> Tensor:
+        return moment.lattice(x.to(device), y.to(device)).to(x.device)
+
+    return sample_plane(lattice, 3, width, height, crop or whole)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neural_fields.fields import RadianceField, Samples, SurfaceField
 from neural_fields.fields.radiance import Corner
-from neural_fields.ops import MarchScene, composite, march, radiance_render
+from neural_fields.ops import MarchScene, composite, march, radiance_render, vector
 from neural_fields.ops.threads import one_torch_thread
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.footprint import cone_variances
@@ -18,6 +18,7 @@ from neural_fields.rendering.moments import seen_from
 
 CULL = 1e-4  # a sample of less weight gets no colour: below a third of an 8-bit step per ray
 _RAYS = 8192  # at once, where there is no fused path
+_RAYS_OF_GPU = 1 << 17  # each wave of them waits once for the GPU
 _FIRST_WAVE = 16  # samples of a ray, twice as many in every next wave
 NORMAL_STEP = 1 / 64  # units: a cell of the occupancy grid
 Mode = Literal["rgb", "depth", "normal", "opacity"]
@@ -48,7 +49,7 @@ def render_rays(
     """Render rays through a field's occupied cells.
 
     Args:
-        field: a radiance field.
+        field: a radiance field, on whose device it is computed.
         origins: float32 [n, 3], world.
         directions: float32 [n, 3], unit length.
         pixel_widths: float32 [n], of the rays' pixels at unit distance, for fields that see cones;
@@ -57,17 +58,22 @@ def render_rays(
             all of it.
 
     Returns:
-        Colour, opacity and depth; not differentiable (training has its own path).
+        Colour, opacity and depth, on the rays' device; not differentiable (training has its own
+        path).
     """
-    origins, directions = origins.contiguous(), directions.contiguous()
+    back, device = origins.device, field.occupancy.device
+    origins, directions = (rays.to(device).contiguous() for rays in (origins, directions))
     n = origins.shape[0]
     scene, spec = _cropped(field, box), field.fused_spec()
     if scene is None:
-        return Rendered(torch.zeros(n, 3), torch.zeros(n), torch.zeros(n))
+        nothing = torch.zeros(n, device=back)
+        return Rendered(torch.zeros(n, 3, device=back), nothing, nothing.clone())
     if spec is None:
         if pixel_widths is None:
             pixel_widths = origins.new_zeros(n)
-        return _render_by_ops(field, scene, origins, directions, pixel_widths)
+        pixel_widths = pixel_widths.to(device)
+        found = _render_by_ops(field, scene, origins, directions, pixel_widths)
+        return Rendered(*(part.to(back) for part in found))
     rendered = Rendered(torch.empty(n, 3), torch.empty(n), torch.empty(n))
     radiance_render(
         spec,
@@ -104,9 +110,9 @@ def _render_by_ops(
     directions: Tensor,
     pixel_widths: Tensor,
 ) -> Rendered:
-    parts = []
-    for begin in range(0, max(origins.shape[0], 1), _RAYS):  # once for no rays at all
-        rays = slice(begin, begin + _RAYS)
+    parts, n = [], _RAYS if origins.device.type == "cpu" else _RAYS_OF_GPU
+    for begin in range(0, max(origins.shape[0], 1), n):  # once for no rays at all
+        rays = slice(begin, begin + n)
         chunk = (origins[rays], directions[rays], pixel_widths[rays])
         parts.append(_render_in_waves(field, scene, *chunk))
     return Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
@@ -122,15 +128,18 @@ def _render_in_waves(
     """The next samples of all rays, then of those that are not opaque yet, and so on."""
     n, stop = origins.shape[0], field.config.sampling.stop
     samples = march(scene, field.occupancy, origins, directions)
-    color, depth, passed = torch.zeros(n, 3), torch.zeros(n), torch.ones(n)
-    active, first, end = torch.arange(n), samples.offsets[:-1], samples.offsets[1:]
+    color, depth, passed = origins.new_zeros(n, 3), origins.new_zeros(n), origins.new_ones(n)
+    active = torch.arange(n, device=origins.device)
+    first, end = samples.offsets[:-1], samples.offsets[1:]
     wave = _FIRST_WAVE
     while active.numel():
         counts = (end - first).clamp(max=wave)
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        ray = torch.repeat_interleave(active, counts)
-        within = torch.arange(int(offsets[-1])) - torch.repeat_interleave(offsets[:-1], counts)
-        index = torch.repeat_interleave(first, counts) + within
+        n_samples = int(offsets[-1])
+        place = torch.repeat_interleave(counts, output_size=n_samples)
+        ray = active[place]
+        within = torch.arange(n_samples, device=ray.device) - offsets[place]
+        index = first[place] + within
         t_starts, t_ends = samples.t_starts[index], samples.t_ends[index]
         positions = origins[ray] + ((t_starts + t_ends) / 2)[:, None] * directions[ray]
         variances = None
@@ -153,13 +162,15 @@ def _render_in_waves(
 
 
 def render_view(field: RadianceField, cameras: Cameras, index: int = 0) -> Rendered:
-    """One camera's picture: like `render_rays` with shapes [h, w, 3] and [h, w]."""
-    field = seen_from(field, cameras, index)
+    """One camera's picture: like `render_rays`, [h, w, 3] and [h, w] on the cameras' device."""
+    field, back = seen_from(field, cameras, index), cameras.focal.device
+    cameras = cameras.to(field.occupancy.device)
     origins, directions = cameras.image_rays(index)
-    widths = cameras.pixel_widths(torch.full((origins.shape[0],), index))
+    widths = cameras.pixel_widths(torch.full((origins.shape[0],), index, device=origins.device))
     out = render_rays(field, origins, directions, widths)
     size = (cameras.height, cameras.width)
-    return Rendered(out.color.view(*size, 3), out.opacity.view(size), out.depth.view(size))
+    color, opacity, depth = (part.to(back) for part in out)
+    return Rendered(color.view(*size, 3), opacity.view(size), depth.view(size))
 
 
 def over(rendered: Rendered, background: Tensor) -> Tensor:
@@ -171,25 +182,29 @@ def over(rendered: Rendered, background: Tensor) -> Tensor:
 def normals(field: RadianceField, origins: Tensor, directions: Tensor, out: Rendered) -> Tensor:
     """World normals [n, 3] where rays meet the surface, zero where they see nothing.
 
-    The direction in which density falls, or the distance of a surface grows, at the mean depth, by
-    central differences over `NORMAL_STEP` units, of a surface a quarter of it: the gradient itself
-    follows the finest cells of the grid, not the surface.
+    On the device of the rays. The direction in which density falls, or the distance of a surface
+    grows, at the mean depth, by central differences over `NORMAL_STEP` units, of a surface a
+    quarter of it: the gradient itself follows the finest cells of the grid, not the surface.
     """
+    back, device = origins.device, field.occupancy.device
+    origins, directions = origins.to(device), directions.to(device)
+    out = Rendered(*(part.to(device) for part in out))
     seen = out.opacity > 0.5
     depth = out.depth[seen] / out.opacity[seen]
     points = origins[seen] + depth[:, None] * directions[seen]
-    low, high = torch.tensor(field.config.box)  # nothing is known beyond the box
+    # Nothing is known beyond the box.
+    low, high = (vector(corner, points) for corner in field.config.box)
     points = points.clamp(low, high)
     gradient = torch.empty_like(points)
     for axis in range(3):
-        offset = torch.zeros(3)
+        offset = points.new_zeros(3)
         offset[axis] = normal_step(field) * field.unit
         after, before = torch.minimum(points + offset, high), torch.maximum(points - offset, low)
         rise = _log_density(field, after) - _log_density(field, before)
         gradient[:, axis] = rise / (after - before)[:, axis]
     result = torch.zeros_like(origins)
     result[seen] = torch.nn.functional.normalize(-gradient, dim=1)
-    return result
+    return result.to(back)
 
 
 def normal_step(field: RadianceField) -> float:

@@ -17,13 +17,13 @@ class AdamState:
 
     def __init__(self, parameter: Tensor, sparse: bool, l2: float = 0.0) -> None:
         self.parameter = parameter.detach().view(-1)
-        self.grad = huge_pages_empty((parameter.numel(),)).zero_()
-        self.first = huge_pages_empty((parameter.numel(),)).zero_()
-        self.second = huge_pages_empty((parameter.numel(),)).zero_()
+        self.grad, self.first, self.second = (_zeros_like(self.parameter) for _ in range(3))
         self.sparse = sparse
         self.l2 = l2
         blocks = (parameter.numel() + 15) // 16
-        self.touched = torch.zeros(blocks, dtype=torch.uint8) if sparse else None
+        self.touched: Tensor | None = None
+        if sparse:
+            self.touched = self.parameter.new_zeros(blocks, dtype=torch.uint8)
 
     def step(self, rate: float, number: int) -> None:
         """One update with the gradients in `grad`; `number` counts from 1."""
@@ -48,3 +48,9 @@ class AdamState:
         """The inverse of `tensors`."""
         for name, target in self.tensors().items():
             target.copy_(tensors[name])
+
+
+def _zeros_like(numbers: Tensor) -> Tensor:
+    if numbers.device.type == "cpu":
+        return huge_pages_empty((numbers.numel(),)).zero_()
+    return torch.zeros_like(numbers)

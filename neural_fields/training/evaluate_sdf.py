@@ -13,6 +13,7 @@ from neural_fields.data.distance import Distances
 from neural_fields.data.mesh import Mesh, mesh_of
 from neural_fields.errors import InputError
 from neural_fields.fields import Samples, SdfField
+from neural_fields.ops import device_of
 from neural_fields.rendering.marching import Lattice, marching_cubes
 
 IOU_POINTS = 1 << 21
@@ -28,8 +29,9 @@ _SEED = 1
 def distances_at(field: SdfField, positions: Tensor) -> Tensor:
     """Distances [n] at world positions [n, 3] without gradients, however many."""
     with torch.no_grad():
-        parts = [field.distance(Samples(part)) for part in torch.split(positions.float(), _CHUNK)]
-    return torch.cat(parts)
+        at = positions.float().to(device_of(field))
+        parts = [field.distance(Samples(part)) for part in torch.split(at, _CHUNK)]
+    return torch.cat(parts).to(positions.device)
 
 
 def field_mesh(field: SdfField, resolution: int = RESOLUTION) -> Mesh:

@@ -14,6 +14,7 @@ from neural_fields.decoders.frames import Raw
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields.frames import FramesConfig, FramesField
 from neural_fields.fields.quantize import quantized
+from neural_fields.training.ledger import Ledger, Sums
 from neural_fields.training.state import TrainState, stream_seed
 from neural_fields.training.values import ValueStep
 
@@ -53,32 +54,52 @@ class FramesTrainer:
     convolves = True  # torch's threads are at work, see `run_loop`
 
     def __init__(
-        self, config: FramesConfig, data: Video, options: FramesOptions, seed: int = 0
+        self,
+        config: FramesConfig,
+        data: Video,
+        options: FramesOptions,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.field = FramesField(config, seed)
-        self.data, self.options, self.seed = data, options, seed
+        self.device = torch.device(device)
+        self.field = FramesField(config, seed).to(self.device)
+        self.data, self.options, self.seed = data.to(self.device), options, seed
+        self._ledger, self._known_loss = Ledger(self.device), 0.0
         self.state = TrainState(self.field, shares={}, l2=0.0)
         self.step_number = 0
         self.n_samples = 0  # over the whole run
         n, (high, wide) = len(data), config.architecture.size
         # Independent pictures as they were when their frames were last shown.
-        self._pictures = torch.zeros((n, 3, high, wide), dtype=torch.uint8)
-        self._known = torch.zeros(n, dtype=torch.bool)
+        size = (n, 3, high, wide)
+        self._pictures = torch.zeros(size, dtype=torch.uint8, device=self.device)
+        self._known = torch.zeros(n, dtype=torch.bool)  # the host's, whatever the device
 
     def step(self, progress: float) -> ValueStep:
-        """One update of all parameters; nothing is updated where the loss is not finite."""
+        """As of `ValueTrainer`."""
         index = self._drawn()
         with self._as_kept():
             loss, mse = self._loss(index)
-            value = float(loss.detach())
-            if math.isfinite(value):
+            sound = self.device.type != "cpu" or bool(loss.isfinite())
+            if sound:
                 self._backward(loss)
         self.step_number += 1
         n_pixels = self.field.config.width * self.field.config.height
-        if math.isfinite(value):
+        if sound:
             self.state.step(self.options.learning_rate * self._share(progress), self.step_number)
             self.n_samples += n_pixels
-        return ValueStep(value, mse, n_pixels)
+        used = torch.full((2,), n_pixels, dtype=torch.int64, device=self.device)
+        return self._report(self._ledger.add(loss.detach(), mse, used))
+
+    def _report(self, known: Sums | None) -> ValueStep:
+        if known is None:
+            return ValueStep(self._known_loss, 0.0, 0)
+        self._known_loss = known.loss
+        return ValueStep(known.loss, known.mse, known.n_samples)
+
+    def settle(self) -> float:
+        """As of `ValueTrainer`."""
+        self._report(self._ledger.settle())
+        return self._known_loss
 
     def _as_kept(self) -> AbstractContextManager[None]:
         """See `ValueTrainer`."""
@@ -101,8 +122,8 @@ class FramesTrainer:
             return 0.1 + 0.9 * progress / warm_up
         return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / max(1e-9, 1 - warm_up)))
 
-    def _loss(self, index: int) -> tuple[Tensor, float]:
-        """The loss, and the frame's mean squared error."""
+    def _loss(self, index: int) -> tuple[Tensor, Tensor]:
+        """The loss, and the frame's mean squared error []."""
         field = self.field
         raw = self._raw(index)
         with torch.no_grad():
@@ -117,7 +138,7 @@ class FramesTrainer:
             absolute = (pictures - target).abs().mean((1, 2, 3))
             losses = _ABSOLUTE * absolute + (1 - _ABSOLUTE) * (1 - _similarities(pictures, target))
         loss = losses[0] + self.options.parts * (losses[1] + losses[2])
-        return loss, float((pictures[0].detach() - target).square().mean())
+        return loss, (pictures[0].detach() - target).square().mean()
 
     def _raw(self, index: int) -> Raw:
         """What the network makes of a frame."""
@@ -134,7 +155,7 @@ class FramesTrainer:
 
     def averaged_field(self) -> FramesField:
         """A copy of the field with the averaged weights."""
-        field = FramesField(self.field.config, seed=None)
+        field = FramesField(self.field.config, seed=None).to(self.device)
         self.state.average_into(field)
         return field
 
@@ -162,5 +183,10 @@ def _similarities(pictures: Tensor, target: Tensor) -> Tensor:
     """SSIM of each picture [n, 3, height, width] with the target, [n]."""
     from pytorch_msssim import ssim
 
-    found: Tensor = ssim(pictures, target.expand_as(pictures), data_range=1.0, size_average=False)
+    # Its own window would be copied to a GPU in every step, which waits.
+    offset = torch.arange(-5, 6, dtype=pictures.dtype, device=pictures.device)
+    window = torch.exp(-offset.square() / (2 * 1.5**2))
+    window = (window / window.sum()).expand(3, 1, 1, -1)
+    same = target.expand_as(pictures)
+    found: Tensor = ssim(pictures, same, data_range=1.0, size_average=False, win=window)
     return found

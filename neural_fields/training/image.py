@@ -10,6 +10,7 @@ from torch import Tensor
 from neural_fields.data.picture import Picture
 from neural_fields.fields import ImageConfig, ImageField
 from neural_fields.fields.image import MIDDLE, to_curve
+from neural_fields.ops import generator
 from neural_fields.training.values import ValueTrainer
 
 
@@ -48,17 +49,19 @@ class ImageTrainer(ValueTrainer[ImageField]):
         data: Picture | ImageField,
         options: ImageOptions,
         seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__(ImageField(config, seed), options, seed)
-        self.data, self.options = data, options
+        super().__init__(ImageField(config, seed), options, seed, device=device)
+        self.data, self.options = data.to(self.device), options
 
     def _draw(self, seed: int) -> tuple[Tensor, Tensor]:
         """Positions [n, 2] of random pixels and what is fitted there [n, channels]."""
-        generator = torch.Generator().manual_seed(seed)
+        draw = generator(self.device, seed)
         height, width = self.field.config.height, self.field.config.width
         n = self.options.batch_pixels
         # In the picture's order: neighbours share lines of memory, here and in the grids.
-        index = torch.randint(height * width, (n,), generator=generator).sort().values
+        index = torch.randint(height * width, (n,), generator=draw, device=self.device)
+        index = index.sort().values
         column, row = index % width, index // width
         positions = torch.stack([column, row], 1).float() + 0.5
         if isinstance(self.data, ImageField):
@@ -70,13 +73,13 @@ class ImageTrainer(ValueTrainer[ImageField]):
     def _shown(self, positions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return self.field.to_cube(positions), target - MIDDLE
 
-    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, float]:
+    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The mean squared error."""
         loss = (self.field.encoded(positions) - target).square().mean()
-        return loss, float(loss.detach())
+        return loss, loss.detach()
 
     def averaged_field(self) -> ImageField:
         """A copy of the field with the averaged weights."""
-        field = ImageField(self.field.config, seed=None)
+        field = ImageField(self.field.config, seed=None).to(self.device)
         self.state.average_into(field)
         return field

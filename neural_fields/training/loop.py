@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Protocol
 
@@ -31,7 +31,8 @@ class Report(Protocol):
 class Trainer(Protocol):
     """What the loop needs of a trainer.
 
-    One whose time goes into torch's own operations says so: `convolves = True`.
+    One whose time goes into torch's own operations says so: `convolves = True`. One whose steps
+    may still be under way when they return has `settle() -> float`: wait for them; their loss.
     """
 
     step_number: int
@@ -126,9 +127,16 @@ def run_loop(
     """
     saved_at = seconds
 
+    def settle() -> None:  # what a GPU still computes counts too
+        nonlocal seconds
+        began = time.perf_counter()
+        _check(trainer, trainer.settle() if hasattr(trainer, "settle") else 0.0)
+        seconds += time.perf_counter() - began
+
     def write() -> None:
         nonlocal seconds, saved_at
         if save is not None:
+            settle()
             began = time.perf_counter()
             save(seconds)
             seconds += time.perf_counter() - began
@@ -141,12 +149,7 @@ def run_loop(
         while moment.progress < 1.0 and not interrupted.is_set():
             began = time.perf_counter()
             report = trainer.step(moment.progress)
-            if not math.isfinite(report.loss):
-                trainer.check_finite()
-                raise TrainingError(
-                    f"step {trainer.step_number}: the loss is {report.loss}; "
-                    "try a lower learning rate."
-                )
+            _check(trainer, report.loss)
             seconds += time.perf_counter() - began
             if seconds - saved_at >= save_every_s:
                 write()
@@ -156,9 +159,19 @@ def run_loop(
                 on_step(moment, report)
             if control is not None:
                 control.attend(interrupted, write)
+        settle()
+        moment = replace(moment, seconds=seconds)
         if interrupted.is_set() and save is not None:
             save(seconds)
     return moment, interrupted.is_set()
+
+
+def _check(trainer: Trainer, loss: float) -> None:
+    if not math.isfinite(loss):
+        trainer.check_finite()
+        raise TrainingError(
+            f"step {trainer.step_number}: the loss is {loss}; try a lower learning rate."
+        )
 
 
 @contextlib.contextmanager

@@ -63,8 +63,9 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    if not _FAINT < float(x.norm()) < math.inf:  # squares under- or overflow, as what fades does
-        x = x / x.abs().max().clamp(min=torch.finfo(x.dtype).tiny)
+    norm, largest = x.norm(), x.abs().max().clamp(min=torch.finfo(x.dtype).tiny)
+    sound = (norm > _FAINT) & (norm < math.inf)  # else squares under- or overflow: what fades
+    x = x / torch.where(sound, 1.0, largest)
     x = x / x.norm().clamp(min=torch.finfo(x.dtype).tiny)
     a, b, c = _QUINTIC
     for _ in range(_ITERATIONS):

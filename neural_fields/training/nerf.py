@@ -13,8 +13,9 @@ from neural_fields.decoders import direction_coordinates
 from neural_fields.errors import InputError, TrainingError
 from neural_fields.fields import DynamicConfig, DynamicField, RadianceConfig, RadianceField
 from neural_fields.fields.quantize import quantized
-from neural_fields.ops import MarchScene
+from neural_fields.ops import MarchScene, generator
 from neural_fields.rendering.occupancy import MovingOccupancy, OccupancyGrid
+from neural_fields.training.ledger import Ledger, Sums
 from neural_fields.training.radiance_step import Outcome, Rays, gradient_step
 from neural_fields.training.state import START_POINTS, TrainState, grid_shares, stream_seed
 from neural_fields.training.visibility import visible_cells
@@ -103,8 +104,9 @@ class NerfTrainer:
         data: Dataset,
         options: NerfOptions | None = None,
         seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.data = data
+        self.device = torch.device(device)
         self.options = options or NerfOptions()
         self.seed = seed
         self.field = self._field_of(config, seed)
@@ -112,7 +114,10 @@ class NerfTrainer:
         if self.field.modulation is not None and cam and cam.coordinates.startswith("direction"):
             axes = -data.cameras.camera_to_world[:, :3, 2]
             self.field.modulation.set_mean(direction_coordinates(axes))
-        self.grid: OccupancyGrid | MovingOccupancy = self._grid_of(self.field)
+        visible = self._looked_at(self.field, data)
+        self.field.to(self.device)
+        self.data = data.to(self.device)
+        self.grid: OccupancyGrid | MovingOccupancy = self._grid_of(self.field, visible)
         if self.grid.n_candidates == 0:
             raise InputError(
                 "fit: needs images that show something of the scene box, but all of it is "
@@ -121,7 +126,11 @@ class NerfTrainer:
         self.step_number = 0
         self.n_rays = 4096
         self.n_samples = 0  # over the whole run
-        self._used = None if data.masks is None else data.masks.view(-1).nonzero()[:, 0].int()
+        masks = self.data.masks
+        self._used = None if masks is None else masks.view(-1).nonzero()[:, 0].int()
+        background = self.data.background
+        self._background = None if background is None else background.to(self.device)
+        self._ledger, self._loss = Ledger(self.device), 0.0
         self._start()
 
     def _field_of(self, config: RadianceConfig, seed: int) -> RadianceField:
@@ -129,8 +138,11 @@ class NerfTrainer:
             return DynamicField(config, seed)
         return RadianceField(config, seed)
 
-    def _grid_of(self, field: RadianceField) -> OccupancyGrid | MovingOccupancy:
-        visible = visible_cells(field, self.data)
+    def _looked_at(self, field: RadianceField, data: Dataset) -> Tensor:
+        """Which cells may hold something: bool [cells]."""
+        return visible_cells(field, data)
+
+    def _grid_of(self, field: RadianceField, visible: Tensor) -> OccupancyGrid | MovingOccupancy:
         if isinstance(field, DynamicField):
             return MovingOccupancy(field, visible, self.seed)
         return OccupancyGrid(field, visible, self.seed)
@@ -162,7 +174,8 @@ class NerfTrainer:
     def step(self, progress: float) -> StepReport:
         """One update of all parameters; `progress` in [0, 1] sets the learning rate.
 
-        Nothing is updated where the loss is not finite.
+        Nothing is updated where the loss is not finite, but on a GPU, where that is seen a few
+        steps later. There reports are of the steps that are known by now, 0 rays where it is none.
         """
         due = self.step_number % self.options.grid_every == 0 and self.step_number > 0
         if due and progress >= self.options.grid_from:
@@ -171,12 +184,28 @@ class NerfTrainer:
         with quantized(self.field, self.field.config.weight_bits):
             outcome = self._outcome(progress)
         self.step_number += 1
-        if math.isfinite(outcome.loss):
+        known = self._ledger.add(*outcome)
+        if known is None or self.device.type != "cpu" or math.isfinite(known.loss):
             rate = self.options.learning_rate * self.options.final_rate**progress
             self.state.step(rate, self.step_number)
-            self.n_samples += outcome.n_samples
-            self._steer(outcome.n_rays, outcome.n_samples)
-        return StepReport(*outcome)
+        if known is None:
+            return StepReport(self._loss, 0.0, 0, 0)
+        return self._learn(known)
+
+    def _learn(self, known: Sums) -> StepReport:
+        """What follows from how steps went."""
+        self._loss = known.loss
+        if math.isfinite(known.loss):
+            self.n_samples += known.n_samples
+            self._steer(known.n_rays // known.n_steps, known.n_samples // known.n_steps)
+        return StepReport(known.loss, known.mse, known.n_rays, known.n_samples)
+
+    def settle(self) -> float:
+        """Wait for a GPU and take note of all steps; the loss of the last ones."""
+        known = self._ledger.settle()
+        if known is not None:
+            self._learn(known)
+        return self._loss
 
     def _outcome(self, progress: float) -> Outcome:
         """Leave the gradients of a batch in the optimiser's buffers."""
@@ -198,43 +227,38 @@ class NerfTrainer:
         return self.grid.sample(START_POINTS, generator), None
 
     def _draw_rays(self) -> Rays:
-        generator = torch.Generator().manual_seed(stream_seed(self.seed, self.step_number))
+        draw = generator(self.device, stream_seed(self.seed, self.step_number))
         n, cameras = self.n_rays, self.data.cameras
         per_image = cameras.height * cameras.width
-        index = self._pixels(n, generator)
+        index = self._pixels(n, draw)
         times = None
         if isinstance(self.field, DynamicField):
             assert cameras.times is not None
-            index = self._by_span(index, cameras.times[index // per_image], generator)
             times = cameras.times[index // per_image]
         ids, pixel = index // per_image, index % per_image
         rows, columns = pixel // cameras.width, pixel % cameras.width
-        noise = torch.rand(n, 4, generator=generator)  # jitter and background
+        noise = torch.rand(n, 4, generator=draw, device=self.device)  # jitter and background
         origins, directions = cameras.rays(ids, torch.stack([columns, rows], 1).float() + 0.5)
         color, alpha = self.data.pixels(ids, torch.stack([rows, columns], 1))
         background = noise[:, 1:].contiguous()
         if self.data.protocol.get("backdrop"):
-            assert self.data.background is not None
-            background = self.data.background.repeat(n, 1)
+            assert self._background is not None
+            background = self._background.repeat(n, 1)
         target = color + (1 - alpha)[:, None] * background
         widths = cameras.pixel_widths(ids)
         jitter = noise[:, 0].contiguous()
         return Rays(origins, directions, ids, widths, jitter, target, background, times)
 
-    def _pixels(self, n: int, generator: torch.Generator) -> Tensor:
+    def _pixels(self, n: int, draw: torch.Generator) -> Tensor:
         """Random pixels [n] of all photographs, int64."""
         if self._used is None:
             height, width = self.data.images.shape[1:3]
-            return torch.randint(len(self.data) * height * width, (n,), generator=generator)
-        return self._used[torch.randint(len(self._used), (n,), generator=generator)].long()
+            return self._numbers(len(self.data) * height * width, n, draw)
+        return self._used[self._numbers(len(self._used), n, draw)].long()
 
-    def _by_span(self, index: Tensor, times: Tensor, generator: torch.Generator) -> Tensor:
-        """Rays of one span of time beside each other; which span comes first is random."""
-        assert isinstance(self.field, DynamicField)
-        n = self.field.config.n_spans
-        first = int(torch.randint(n, (1,), generator=generator))
-        order = ((self.field.span_of(times) + first) % n).argsort(stable=True)
-        return index[order]
+    def _numbers(self, end: int, n: int, draw: torch.Generator) -> Tensor:
+        """Random int64 [n] from 0 and below `end`."""
+        return torch.randint(end, (n,), generator=draw, device=self.device)
 
     def _steer(self, n_rays: int, n_samples: int) -> None:
         """Choose the next number of rays so that their samples come near the batch size."""
@@ -247,7 +271,7 @@ class NerfTrainer:
 
     def averaged_field(self) -> RadianceField:
         """A copy of the field with the averaged weights, and the grid of now."""
-        field = type(self.field)(self.field.config, seed=None)
+        field = type(self.field)(self.field.config, seed=None).to(self.device)
         self.state.average_into(field)
         return field
 

@@ -15,7 +15,7 @@ from neural_fields.ops import (
     RadianceGradients,
     RadianceSamples,
     composite,
-    radiance_sample,
+    march_into,
     radiance_train,
 )
 from neural_fields.rendering.footprint import cone_variances
@@ -43,12 +43,14 @@ class Rays:
 
 
 class Outcome(NamedTuple):
-    """What a batch gave: mean loss and squared error, rays used, their samples."""
+    """What a batch gave: mean loss and squared error [], and int64 [2]: rays used, their samples.
 
-    loss: float
-    mse: float
-    n_rays: int
-    n_samples: int
+    On the device of the field, where they may still be on their way.
+    """
+
+    loss: Tensor
+    mse: Tensor
+    used: Tensor
 
 
 class GradientStep(Protocol):
@@ -63,20 +65,27 @@ def gradient_step(
     field: RadianceField, state: TrainState, batch_samples: int, huber: float
 ) -> GradientStep:
     """The fused path where the field has that form."""
-    batch = PackedBatch(field, batch_samples * 3 // 2)
+    batch = PackedBatch(field, batch_samples)
     if field.fused_spec() is not None:
         return _Fused(field, state, batch, huber)
     return _ByOps(field, state, batch, huber)
 
 
 class PackedBatch:
-    """Buffers for the packed samples of a step, which are overwritten by the next one's."""
+    """Buffers for the packed samples of a step, which are overwritten by the next one's.
 
-    def __init__(self, field: RadianceField, capacity: int) -> None:
+    On a GPU all of a buffer is computed with, whatever is in it: its length is known to the host,
+    the number of samples is not. It is a little longer than the batch is steered to.
+    """
+
+    def __init__(self, field: RadianceField, batch_samples: int) -> None:
         self.field = field
-        self.t_starts = torch.empty(capacity)
-        self.t_ends = torch.empty(capacity)
-        self.positions = torch.empty(capacity, 3)
+        device = field.occupancy.device
+        self._whole = device.type != "cpu"
+        n = batch_samples * 9 // 8 if self._whole else batch_samples * 3 // 2
+        # Plain numbers, since samples of nobody are evaluated too.
+        self.t_starts, self.t_ends = torch.zeros(n, device=device), torch.ones(n, device=device)
+        self.positions = torch.zeros(n, 3, device=device)
 
     def march(
         self,
@@ -85,43 +94,78 @@ class PackedBatch:
         jitter: Tensor,
         scene: MarchScene,
         times: Tensor | None = None,
-    ) -> tuple[RadianceSamples, int]:
-        """Samples in the field's occupied cells, and how many rays fit.
+    ) -> tuple[RadianceSamples, Tensor]:
+        """Samples in the field's occupied cells; int64 [2]: how many rays fit, their samples.
 
-        Rays of a field that moves have times, and those of a span stand beside each other.
+        Rays of a field that moves have times.
         """
-        offsets = torch.empty(origins.shape[0] + 1, dtype=torch.int64)
+        n = origins.shape[0]
+        offsets = torch.empty(n + 1, dtype=torch.int64, device=origins.device)
         samples = RadianceSamples(offsets, self.t_starts, self.t_ends, self.positions)
-        rays = (origins, directions, jitter)
-        if times is None:
-            n_used = radiance_sample(scene, self.field.occupancy, *rays, samples)
-        else:
-            n_used = self._march_spans(rays, times, scene, samples)
-        return samples, n_used
+        grids: Tensor | None = None
+        if times is not None:
+            assert isinstance(self.field, DynamicField)
+            grids = self.field.span_of(times)
+        words = self.field.occupancy
+        return samples, march_into(scene, words, origins, directions, jitter, samples, grids)
 
-    def _march_spans(
-        self,
-        rays: tuple[Tensor, Tensor, Tensor],
-        times: Tensor,
-        scene: MarchScene,
-        samples: RadianceSamples,
-    ) -> int:
-        field = self.field
-        assert isinstance(field, DynamicField)
-        spans, counts = torch.unique_consecutive(field.span_of(times), return_counts=True)
-        samples.offsets[0] = begin = at = 0
-        for span, count in zip(spans.tolist(), counts.tolist(), strict=True):
-            some = slice(begin, begin + count)
-            offsets = torch.empty(count + 1, dtype=torch.int64)
-            rest = RadianceSamples(offsets, *(buffer[at:] for buffer in samples[1:]))
-            origins, directions, jitter = (part[some] for part in rays)
-            words = field.occupancy[span]
-            n_used = radiance_sample(scene, words, origins, directions, jitter, rest)
-            samples.offsets[begin + 1 : begin + n_used + 1] = offsets[1 : n_used + 1] + at
-            begin, at = begin + n_used, at + int(offsets[n_used])
-            if n_used < count:
-                break
-        return begin
+    def n_shown(self, used: Tensor) -> int:
+        """How many of the samples are computed with."""
+        return self.t_starts.numel() if self._whole else int(used[1])
+
+
+def owners(offsets: Tensor, n: int) -> Tensor:
+    """The ray of each of n packed samples, int64 [n]; the last one has those of nobody, too.
+
+    Example:
+        >>> owners(torch.tensor([0, 2, 2, 3]), 4)
+        tensor([0, 0, 2, 2])
+    """
+    rays = torch.arange(offsets.numel() - 1, device=offsets.device)
+    counts = torch.cat([offsets[1:-1], offsets.new_full((1,), n)]) - offsets[:-1]
+    return torch.repeat_interleave(rays, counts, output_size=n)
+
+
+def of_rays(offsets: Tensor, n: int) -> Tensor:
+    """Which of n packed samples belong to a ray: bool [n]."""
+    return torch.arange(n, device=offsets.device) < offsets[-1]
+
+
+class Kept(NamedTuple):
+    """Chosen samples: which they are, and the offsets of rays [n_rays + 1] among them.
+
+    On a GPU there is room for a number of them that the host knows: `exists` says which do, and
+    `fits`, bool [n_rays], which rays have all of theirs.
+    """
+
+    chosen: Tensor
+    offsets: Tensor
+    exists: Tensor | None
+    fits: Tensor
+
+
+@torch.no_grad()
+def kept_samples(keep: Tensor, offsets: Tensor, room: int | None) -> Kept:
+    """The samples of a mask bool [n], in order; with `room`, as many of them as that.
+
+    Example:
+        >>> keep, offsets = torch.tensor([True, False, True]), torch.tensor([0, 2, 3])
+        >>> kept_samples(keep, offsets, None).chosen, kept_samples(keep, offsets, 4).offsets
+        (tensor([0, 2]), tensor([0, 1, 2]))
+    """
+    total = torch.cat([offsets.new_zeros(1), keep.cumsum(0)])
+    offsets = total[offsets]
+    if room is None:
+        return Kept(keep.nonzero()[:, 0], offsets, None, offsets[1:] >= 0)
+    count = torch.arange(1, room + 1, device=keep.device)
+    chosen = torch.searchsorted(total[1:], count).clamp(max=len(keep) - 1)
+    return Kept(chosen, offsets.clamp(max=room), count <= total[-1], offsets[1:] <= room)
+
+
+def shares(used: Tensor, n_rays: int) -> Tensor:
+    """What each of the rays counts in a mean over those that were used, float32 [n_rays]."""
+    counts = torch.arange(n_rays, device=used.device) < used[0]
+    return counts / used[0].clamp(min=1)
 
 
 class _Fused:
@@ -140,10 +184,10 @@ class _Fused:
 
     @torch.no_grad()
     def __call__(self, rays: Rays, scene: MarchScene) -> Outcome:
-        samples, n_used = self._batch.march(
+        samples, used = self._batch.march(
             rays.origins, rays.directions, rays.jitter, scene, rays.times
         )
-        n = rays.origins.shape[0]
+        n, n_used = rays.origins.shape[0], max(int(used[0]), 1)
         loss, color = torch.empty(n), torch.empty(n, 3)
         radiance_train(
             self._spec,
@@ -160,15 +204,14 @@ class _Fused:
             unit=self._field.unit,
             stop=self._field.config.sampling.stop,
             huber=self._huber,
-            n_loss_rays=max(n_used, 1),
+            n_loss_rays=n_used,
         )
-        used = slice(0, max(n_used, 1))
-        error = float((color[used] - rays.target[used]).square().mean())
-        return Outcome(float(loss[used].mean()), error, n_used, int(samples.offsets[n_used]))
+        error = (color[:n_used] - rays.target[:n_used]).square().mean()
+        return Outcome(loss[:n_used].mean(), error, used)
 
 
 class _ByOps:
-    """The same by autograd, for architectures without a fused form."""
+    """The same by autograd, for architectures without a fused form, and on a GPU."""
 
     def __init__(
         self, field: RadianceField, state: TrainState, batch: PackedBatch, huber: float
@@ -176,35 +219,29 @@ class _ByOps:
         self._field, self._state, self._batch, self._huber = field, state, batch, huber
 
     def __call__(self, rays: Rays, scene: MarchScene) -> Outcome:
-        samples, n_used = self._batch.march(
+        samples, used = self._batch.march(
             rays.origins, rays.directions, rays.jitter, scene, rays.times
         )
-        n_used = max(n_used, 1)
-        offsets = samples.offsets[: n_used + 1].clone()
-        n_samples = int(offsets[-1])
-        t_starts, t_ends = samples.t_starts[:n_samples], samples.t_ends[:n_samples]
-        ray = torch.repeat_interleave(torch.arange(n_used), offsets.diff())
+        n, offsets = self._batch.n_shown(used), samples.offsets
+        t_starts, t_ends = samples.t_starts[:n], samples.t_ends[:n]
+        ray = owners(offsets, n)
         directions, variances = rays.directions[ray], None
         if self._field.trunk.sees_variances:
             variances = cone_variances(t_starts, t_ends, directions, rays.pixel_widths[ray])
             variances /= (2 * self._field.unit) ** 2
         times = None if rays.times is None else rays.times[ray]
-        cube = Samples(
-            samples.positions[:n_samples], directions, variances, rays.camera_ids[ray], times
-        )
+        cube = Samples(samples.positions[:n], directions, variances, rays.camera_ids[ray], times)
         density, color = self._density_and_color(cube)
         seen = composite(
             offsets, t_starts, t_ends, density, color, stop=self._field.config.sampling.stop
         )
-        picture = seen.color + (1 - seen.opacity)[:, None] * rays.background[:n_used]
-        error = picture - rays.target[:n_used]
-        loss = torch.nn.functional.huber_loss(picture, rays.target[:n_used], delta=self._huber) / (
-            5 * self._huber
-        )
-        value = float(loss.detach())
-        if loss.requires_grad and value == value:
+        picture = seen.color + (1 - seen.opacity)[:, None] * rays.background
+        share = shares(used, len(picture))
+        loss = (huber(picture, rays.target, self._huber) * share).sum()
+        error = ((picture.detach() - rays.target).square().mean(1) * share).sum()
+        if loss.requires_grad and (loss.device.type != "cpu" or bool(loss.isfinite())):
             self._state.backward(loss)
-        return Outcome(value, float(error.detach().square().mean()), n_used, n_samples)
+        return Outcome(loss.detach(), error, used)
 
     def _density_and_color(self, cube: Samples) -> tuple[Tensor, Tensor]:
         """Per world length [n], and sRGB [n, 3], at positions in the trunk's cube."""
@@ -212,6 +249,12 @@ class _ByOps:
         assert levels.log_density is not None
         assert levels.color is not None
         return density_of(levels.log_density) / self._field.unit, levels.color
+
+
+def huber(picture: Tensor, target: Tensor, knee: float) -> Tensor:
+    """The loss of each ray [n] of colours [n, 3]: the mean of Huber(error) / 5, see `fused`."""
+    loss = torch.nn.functional.huber_loss(picture, target, reduction="none", delta=knee)
+    return loss.mean(1) / (5 * knee)
 
 
 def density_of(log_density: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from neural_fields import _core
 from neural_fields.errors import InputError
 from neural_fields.fields import read_field_file
 from neural_fields.fields.load import Field, as_kept_
+from neural_fields.ops import chosen_device, device_of, device_text
 from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import (
     Description,
@@ -151,10 +152,18 @@ def run_plan(
         "architecture": field.architecture,
         "params": field.n_params,
         **watch.metrics(moment.seconds),
-        "device": f"cpu ({_core.active_isa()}, {_core.num_threads()} threads)",
+        "device": device_text(device_of(field)),
         "output": str(path) if path else None,
     }
     return Run(field, path, interrupted, summary)
+
+
+def device_for(name: str, precision: str) -> torch.device:
+    """The device of a run, see `chosen_device`; bfloat16 is the CPU's."""
+    device = chosen_device("cpu" if name == "auto" and precision != "float32" else name)
+    if device.type != "cpu" and precision != "float32":
+        raise InputError(f"--precision {precision}: is there on the CPU only; leave it out.")
+    return device
 
 
 def checked_output(output: str | os.PathLike[str] | None, resume: bool) -> Path | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from neural_fields.data.distance import Distances
 from neural_fields.data.mesh import Mesh
 from neural_fields.fields import SdfConfig, SdfField
+from neural_fields.ops import generator
 from neural_fields.training.state import stream_seed
 from neural_fields.training.values import ValueTrainer
 
@@ -93,30 +94,40 @@ class Pool:
     Positions lie in the cube [0, 1]^3, distances are in units.
     """
 
-    def __init__(self, shape: Shape, field: SdfField, size: int, seed: int) -> None:
-        generator = torch.Generator().manual_seed(stream_seed(seed, -1))
+    def __init__(
+        self,
+        shape: Shape,
+        field: SdfField,
+        size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._device = torch.device(device)
+        draws = torch.Generator().manual_seed(stream_seed(seed, -1))
         low, high = torch.tensor(field.config.box, dtype=torch.float64)
-        surface = shape.surface(2 * size, generator)
-        spread = torch.rand(size, 1, generator=generator, dtype=torch.float64)
+        surface = shape.surface(2 * size, draws)
+        spread = torch.rand(size, 1, generator=draws, dtype=torch.float64)
         deviation = NEAREST * (FARTHEST / NEAREST) ** spread * field.unit
-        offset = torch.randn(size, 3, generator=generator, dtype=torch.float64)
+        offset = torch.randn(size, 3, generator=draws, dtype=torch.float64)
         near = torch.minimum(torch.maximum(surface[size:] + deviation * offset, low), high)
-        share = torch.rand(max(1, size // 2), 3, generator=generator, dtype=torch.float64)
+        share = torch.rand(max(1, size // 2), 3, generator=draws, dtype=torch.float64)
         anywhere = low + share * (high - low)
         self._parts: list[tuple[Tensor, Tensor]] = []
         for world, is_zero in ((surface[:size], True), (near, False), (anywhere, False)):
             # Neighbours share lines of memory, in the mesh's tree and in the field's grids.
             world = world[morton_order(field.to_cube(world))]
             value = torch.zeros(size) if is_zero else shape.signed(world) / field.unit
-            self._parts.append((field.to_cube(world).float(), value))
+            cube = field.to_cube(world).float()
+            self._parts.append((cube.to(self._device), value.to(self._device)))
 
     def draw(self, counts: tuple[int, int, int], seed: int) -> tuple[Tensor, Tensor]:
         """Positions [n, 3] and distances [n]: so many on the surface, beside it and anywhere."""
-        generator = torch.Generator().manual_seed(seed)
+        draw = generator(self._device, seed)
         positions, values = [], []
         for count, (cube, value) in zip(counts, self._parts, strict=True):
             # In the pool's order.
-            index = torch.randint(len(cube), (count,), generator=generator).sort().values
+            index = torch.randint(len(cube), (count,), generator=draw, device=self._device)
+            index = index.sort().values
             positions.append(cube[index])
             values.append(value[index])
         return torch.cat(positions), torch.cat(values)
@@ -140,11 +151,18 @@ def morton_order(cube: Tensor) -> Tensor:
 class SdfTrainer(ValueTrainer[SdfField]):
     """One run of a signed distance field, from a mesh or anything else that knows distances."""
 
-    def __init__(self, config: SdfConfig, shape: Shape, options: SdfOptions, seed: int = 0) -> None:
+    def __init__(
+        self,
+        config: SdfConfig,
+        shape: Shape,
+        options: SdfOptions,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
         field = SdfField(config, seed)
-        self.pool = Pool(shape, field, options.pool, seed)
+        self.pool = Pool(shape, field, options.pool, seed, device)
         self.sign = shape.sign
-        super().__init__(field, options, seed, sparse=options.eikonal == 0)
+        super().__init__(field, options, seed, sparse=options.eikonal == 0, device=device)
         self.options = options
 
     def _draw(self, seed: int) -> tuple[Tensor, Tensor]:
@@ -156,7 +174,7 @@ class SdfTrainer(ValueTrainer[SdfField]):
     def _shown(self, positions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return positions, target[:, None]
 
-    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, float]:
+    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The mean absolute error and the eikonal term."""
         options = self.options
         eikonal = options.eikonal > 0
@@ -168,10 +186,10 @@ class SdfTrainer(ValueTrainer[SdfField]):
             (slope,) = torch.autograd.grad(value.sum(), positions, create_graph=True)
             length = slope[round(options.surface * len(target)) :].norm(dim=1) / 2  # per unit
             loss = loss + options.eikonal * (length - 1).square().mean()
-        return loss, float(error.detach().square().mean())
+        return loss, error.detach().square().mean()
 
     def averaged_field(self) -> SdfField:
         """A copy of the field with the averaged weights."""
-        field = SdfField(self.field.config, seed=None)
+        field = SdfField(self.field.config, seed=None).to(self.device)
         self.state.average_into(field)
         return field

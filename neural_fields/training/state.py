@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 
@@ -13,7 +14,7 @@ from neural_fields.architectures import Trunk
 from neural_fields.decoders import Mlp
 from neural_fields.encodings import HashEncoding
 from neural_fields.errors import TrainingError
-from neural_fields.ops import SparseGradient
+from neural_fields.ops import SparseGradient, device_of, is_replaced
 from neural_fields.training.adam import AdamState
 from neural_fields.training.average import Average
 from neural_fields.training.muon import MuonState
@@ -60,7 +61,8 @@ class TrainState:
         for name, parameter in self.parameters.items():
             apart = name in shares
             encoding = field.get_submodule(name.rpartition(".")[0])
-            is_table = sparse and isinstance(encoding, HashEncoding)
+            beside = sparse and not is_replaced("hash_grid")  # what replaces it knows autograd only
+            is_table = beside and isinstance(encoding, HashEncoding)
             if matrix_share > 0 and isinstance(encoding, Mlp) and not apart:
                 state: AdamState = MuonState(encoding, l2, matrix_share)
             else:
@@ -115,8 +117,9 @@ class TrainState:
         generator = torch.Generator().manual_seed(stream_seed(seed, -2 - step))
         positions, targets = draw(generator)
         chosen = torch.randperm(len(positions), generator=generator)[:START_POINTS]
-        targets = None if targets is None else targets[chosen]
-        self.forget(f"trunk.{name}" for name in trunk.start(positions[chosen], targets, generator))
+        targets = None if targets is None else targets.cpu()[chosen]
+        started = _started(trunk, positions.cpu()[chosen], targets, generator)
+        self.forget(f"trunk.{name}" for name in started)
 
     def forget(self, names: Iterable[str]) -> None:
         """Parameters that were set anew have no past: no moments, and an average of their own."""
@@ -157,6 +160,21 @@ class TrainState:
         for name, adam in self.adam.items():
             adam.load({key: tensors[f"checkpoint.{key}.{name}"] for key in adam.tensors()})
             self.averages[name].value.copy_(tensors[f"field.{name}"])
+
+
+def _started(
+    trunk: Trunk, positions: Tensor, targets: Tensor | None, generator: torch.Generator
+) -> tuple[str, ...]:
+    """`Trunk.start` on the CPU, whose random numbers it draws; the names of what it has set."""
+    if device_of(trunk).type == "cpu":
+        return tuple(trunk.start(positions, targets, generator))
+    twin = copy.deepcopy(trunk).cpu()
+    names = tuple(twin.start(positions, targets, generator))
+    with torch.no_grad():
+        there = twin.state_dict()
+        for name, mine in trunk.state_dict().items():
+            mine.copy_(there[name])
+    return names
 
 
 def grid_shares(trunk: Trunk, share: float) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,9 +14,10 @@ from neural_fields.data.dataset import Dataset
 from neural_fields.data.edges import edge_pixels
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import RadianceConfig, RadianceField, SurfaceConfig, SurfaceField
-from neural_fields.ops import occupancy_points
+from neural_fields.ops import generator, occupancy_points, vector
 from neural_fields.rendering.occupancy import OccupancyGrid, SurfaceOccupancy, cells_in_box
-from neural_fields.training.nerf import NerfOptions, NerfTrainer, coarser
+from neural_fields.training.ledger import Sums
+from neural_fields.training.nerf import NerfOptions, NerfTrainer, StepReport, coarser
 from neural_fields.training.radiance_step import Outcome
 from neural_fields.training.state import stream_seed
 from neural_fields.training.surface_step import EDGE_EVERY, Moment, Places, SurfaceStep
@@ -23,6 +25,7 @@ from neural_fields.training.visibility import looked_at
 
 Slopes = Literal["analytic", "numerical"]
 _NEAR, _FAR = 1 / 256, 1 / 24  # of the cube, between neighbours whose normals are compared
+_ROOM, _ROOM_UNIT = 1.25, 2048  # see `SurfaceStep.room`
 _GOLDEN = 0.618034  # its multiples fill [0, 1) evenly
 _COARSEST, _FINEST = 32, 1024  # cells a side that differences are spaced by, first and last
 
@@ -89,8 +92,9 @@ class SurfaceTrainer(NerfTrainer):
         data: Dataset,
         options: SurfaceOptions | None = None,
         seed: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__(config, data, options or SurfaceOptions(), seed)
+        super().__init__(config, data, options or SurfaceOptions(), seed, device)
 
     def _field_of(self, config: RadianceConfig, seed: int) -> SurfaceField:
         assert isinstance(config, SurfaceConfig)
@@ -104,17 +108,20 @@ class SurfaceTrainer(NerfTrainer):
                     field.trunk.encoding.table[level.offset :].zero_()
         return field
 
-    def _grid_of(self, field: RadianceField) -> OccupancyGrid:
-        assert isinstance(field, SurfaceField)
-        possible, seen = looked_at(field, self.data)
+    def _looked_at(self, field: RadianceField, data: Dataset) -> Tensor:
+        possible, seen = looked_at(field, data)
         carved = cells_in_box(field) & ~possible
-        self._carved = carved.nonzero()[:, 0].contiguous()
-        return SurfaceOccupancy(field, possible & seen, self.seed)
+        self._carved = carved.nonzero()[:, 0].contiguous().to(self.device)
+        self._edges = edge_pixels(data).to(self.device)
+        return possible & seen
+
+    def _grid_of(self, field: RadianceField, visible: Tensor) -> OccupancyGrid:
+        assert isinstance(field, SurfaceField)
+        return SurfaceOccupancy(field, visible, self.seed)
 
     def _start(self) -> None:
-        self._edges = edge_pixels(self.data)
-        by_differences = self.options.slopes == "numerical"
-        self.state = self._state_of(self.field, sparse=self._n_levels is not None or by_differences)
+        once = self.options.slopes == "numerical" or self.field.slope_spec() is not None
+        self.state = self._state_of(self.field, sparse=once)
         self._surface_step = SurfaceStep(self.field, self.state, self.options.batch_samples)
 
     def _outcome(self, progress: float) -> Outcome:
@@ -138,21 +145,31 @@ class SurfaceTrainer(NerfTrainer):
             huber=options.huber,
         )
 
-    def _pixels(self, n: int, generator: torch.Generator) -> Tensor:
-        index = super()._pixels(n, generator)
+    def _learn(self, known: Sums) -> StepReport:
+        step = self._surface_step
+        if step.room is not None:  # as many as lately, and some more, in few different sizes
+            wanted = known.n_kept // known.n_steps * _ROOM
+            most = self.options.batch_samples * 9 // 8
+            step.room = min(most, max(_ROOM_UNIT, math.ceil(wanted / _ROOM_UNIT) * _ROOM_UNIT))
+        return super()._learn(known)
+
+    def _pixels(self, n: int, draw: torch.Generator) -> Tensor:
+        index = super()._pixels(n, draw)
         if len(self._edges):
-            some = torch.randint(len(self._edges), (len(index[::EDGE_EVERY]),), generator=generator)
+            some = self._numbers(len(self._edges), len(index[::EDGE_EVERY]), draw)
             index[::EDGE_EVERY] = self._edges[some].long()
         return index
 
     def _somewhere(self) -> Places:
-        generator = torch.Generator().manual_seed(stream_seed(self.seed, -2 - self.step_number))
+        draw = generator(self.device, stream_seed(self.seed, -2 - self.step_number))
         n, spec = self.options.places, self.field.config.sampling.grid
-        low, high = self.field.to_cube(torch.tensor(self.field.config.box))
-        anywhere = low + torch.rand(n, 3, generator=generator) * (high - low)
+        anywhere = torch.rand(n, 3, generator=draw, device=self.device)
+        low, high = (vector(corner, anywhere) for corner in self.field.config.box)
+        low, high = self.field.to_cube(torch.stack([low, high]))
+        anywhere = low + anywhere * (high - low)
         if not len(self._carved):
             return Places(anywhere, anywhere[:0])
-        cells = self._carved[torch.randint(len(self._carved), (n,), generator=generator)]
+        cells = self._carved[self._numbers(len(self._carved), n, draw)]
         points = occupancy_points(cells, spec, seed=self.seed, stream=self.step_number)
         return Places(anywhere, points.mul_(0.5).add_(0.5))
 

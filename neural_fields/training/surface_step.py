@@ -12,7 +12,16 @@ from neural_fields.encodings import HashEncoding
 from neural_fields.fields import Samples, SurfaceField
 from neural_fields.fields.surface import thickness_of
 from neural_fields.ops import MarchScene, composite, trunk_features, trunk_slope
-from neural_fields.training.radiance_step import Outcome, PackedBatch, Rays
+from neural_fields.training.radiance_step import (
+    Outcome,
+    PackedBatch,
+    Rays,
+    huber,
+    kept_samples,
+    of_rays,
+    owners,
+    shares,
+)
 from neural_fields.training.state import TrainState
 
 _HIDDEN = 7.0  # optical thickness behind which nothing is seen
@@ -74,43 +83,44 @@ class SurfaceStep:
 
     def __init__(self, field: SurfaceField, state: TrainState, batch_samples: int) -> None:
         self._field, self._state = field, state
-        self._batch = PackedBatch(field, batch_samples * 3 // 2)
+        self._batch = PackedBatch(field, batch_samples)
         self._spec = field.slope_spec()
+        # How many samples are kept is not known to the host of a GPU: so many are looked at.
+        self.room: int | None = None
+        if field.occupancy.device.type != "cpu":
+            self.room = self._batch.t_starts.numel()
 
     def __call__(self, rays: Rays, scene: MarchScene, places: Places, at: Moment) -> Outcome:
         """Use as many rays as the buffers hold."""
-        samples, n_used = self._batch.march(rays.origins, rays.directions, rays.jitter, scene)
-        n_used = max(n_used, 1)
-        offsets = samples.offsets[: n_used + 1].clone()
-        n_marched = int(offsets[-1])
-        ray = torch.repeat_interleave(torch.arange(n_used), offsets.diff())
-        cube = samples.positions[:n_marched]
-        lengths = samples.t_ends[:n_marched] - samples.t_starts[:n_marched]
-        kept = self._kept(cube, offsets, ray, lengths, at)
-        ray, cube = ray[kept], cube[kept].contiguous()
-        t_starts, t_ends = samples.t_starts[kept], samples.t_ends[kept]
-        offsets = torch.searchsorted(kept, offsets)
+        samples, used = self._batch.march(rays.origins, rays.directions, rays.jitter, scene)
+        n = self._batch.n_shown(used)
+        ray, cube = owners(samples.offsets, n), samples.positions[:n]
+        lengths = samples.t_ends[:n] - samples.t_starts[:n]
+        weighs = self._weighs(cube, samples.offsets, ray, lengths, at)
+        kept = kept_samples(weighs, samples.offsets, self.room)
+        ray, cube = ray[kept.chosen], cube[kept.chosen].contiguous()
+        t_starts, t_ends = samples.t_starts[kept.chosen], samples.t_ends[kept.chosen]
         near = self._near(cube, at, at.n_levels)
-        loss = self._regular(cube, near, at) + self._away(places, at)
+        loss = self._regular(cube, near, at, kept.exists) + self._away(places, at)
         density, color = self._seen(near, cube, rays, ray, t_ends - t_starts)
         stop = self._field.config.sampling.stop
-        out = composite(offsets, t_starts, t_ends, density, color, stop=stop)
-        picture = out.color + (1 - out.opacity)[:, None] * rays.background[:n_used]
-        target = rays.target[:n_used]
-        photo = torch.nn.functional.huber_loss(picture, target, delta=at.huber) / (5 * at.huber)
-        loss = loss + photo
-        value = float(loss.detach())
-        if value == value:
+        out = composite(kept.offsets, t_starts, t_ends, density, color, stop=stop)
+        picture = out.color + (1 - out.opacity)[:, None] * rays.background
+        share = shares(used, len(picture)) * kept.fits
+        loss = loss + (huber(picture, rays.target, at.huber) * share).sum()
+        if loss.device.type != "cpu" or bool(loss.isfinite()):
             self._state.backward(loss)
-        chosen = torch.arange(n_used) % EDGE_EVERY == 0  # they are no fair sample of the pixels
-        mse = float((picture.detach() - target)[~chosen if n_used > 1 else chosen].square().mean())
-        return Outcome(value, mse, n_used, n_marched)
+        # Rays of edges are no fair sample of the pixels.
+        fair = share * (torch.arange(len(share), device=share.device) % EDGE_EVERY != 0)
+        error = (picture.detach() - rays.target).square().mean(1)
+        mse = (error * fair).sum() / fair.sum().clamp(min=1e-9)
+        return Outcome(loss.detach(), mse, torch.cat([used, kept.offsets[-1:]]))
 
     @torch.no_grad()
-    def _kept(
+    def _weighs(
         self, cube: Tensor, offsets: Tensor, ray: Tensor, lengths: Tensor, at: Moment
     ) -> Tensor:
-        """Indices of samples [n] that weigh something.
+        """Which samples weigh something: bool [n].
 
         How fast rays come nearer is taken from one sample to the next: light that grazes a surface
         goes on, and what it meets behind has to be there.
@@ -118,7 +128,7 @@ class SurfaceStep:
         field = self._field
         steps = lengths / field.unit
         if self._spec is None:
-            distance = field.encoded(Samples(cube))[0]
+            distance = self._encoded(cube, at.n_levels)[0]
         else:
             fused = field.trunk.fused()
             assert fused is not None
@@ -133,7 +143,18 @@ class SurfaceStep:
         total = torch.cat([thickness.new_zeros(1), thickness.cumsum(0)])
         before = total[:-1] - total[offsets[:-1]][ray]
         weight = (-before).exp() * -torch.expm1(-thickness)
-        return ((before < _HIDDEN) & (weight > _FAINT)).nonzero()[:, 0]
+        return (before < _HIDDEN) & (weight > _FAINT) & of_rays(offsets, len(ray))
+
+    def _encoded(self, cube: Tensor, n_levels: int | None) -> tuple[Tensor, Tensor]:
+        """`SurfaceField.encoded` with some levels of a hash grid."""
+        encoding = dict(self._field.trunk.named_children()).get("encoding")
+        if not isinstance(encoding, HashEncoding):
+            return self._field.encoded(Samples(cube))
+        encoding.n_levels = n_levels
+        try:
+            return self._field.encoded(Samples(cube))
+        finally:
+            encoding.n_levels = None
 
     def _near(self, cube: Tensor, at: Moment, n_levels: int | None) -> _Near:
         if at.spacing > 0:
@@ -141,7 +162,7 @@ class SurfaceStep:
         if self._spec is not None:
             return self._fused(cube, n_levels)
         cube = cube.detach().requires_grad_()
-        distance, features = self._field.encoded(Samples(cube))
+        distance, features = self._encoded(cube, n_levels)
         (slope,) = torch.autograd.grad(distance.sum(), cube, create_graph=True)
         return _Near(distance, features, slope / 2)
 
@@ -162,11 +183,12 @@ class SurfaceStep:
 
     def _by_differences(self, cube: Tensor, spacing: float, n_levels: int | None) -> _Near:
         """Neuralangelo, Li et al. 2023, equations 3 and 5."""
-        steps = spacing * torch.cat([torch.eye(3), -torch.eye(3)])
+        axes = torch.eye(3, device=cube.device)
+        steps = spacing * torch.cat([axes, -axes])
         around = (cube[None] + steps[:, None]).clamp(0, 1).view(-1, 3)
         if self._spec is None:
-            distance, features = self._field.encoded(Samples(cube))
-            beside = self._field.encoded(Samples(around))[0].view(6, -1)
+            distance, features = self._encoded(cube, n_levels)
+            beside = self._encoded(around, n_levels)[0].view(6, -1)
         else:
             near = self._fused(torch.cat([cube, around]), n_levels)
             distance, features = near.distance[: len(cube)], near.features[: len(cube)]
@@ -175,23 +197,26 @@ class SurfaceStep:
         bend = (beside.sum(0) - 6 * distance) / (4 * spacing * spacing)
         return _Near(distance, features, slope, bend)
 
-    def _regular(self, cube: Tensor, near: _Near, at: Moment) -> Tensor:
+    def _regular(self, cube: Tensor, near: _Near, at: Moment, exists: Tensor | None) -> Tensor:
         """Slopes of length 1, and normals that neighbours share."""
         if len(cube) == 0:
             return near.distance.sum()
-        loss: Tensor = at.eikonal * _stretch(near.slope)
+        loss: Tensor = at.eikonal * _stretch(near.slope, exists)
         if at.curvature == 0:
             return loss
         if near.bend is not None:
-            return torch.add(loss, near.bend.abs().mean(), alpha=at.curvature * at.spacing)
+            bend = _mean(near.bend.abs(), exists)
+            return torch.add(loss, bend, alpha=at.curvature * at.spacing)
         normal = torch.nn.functional.normalize(near.slope[::_PAIRED], dim=1)
         # The neighbour lies in the surface, beside the sample, in a direction of no meaning.
-        spread = torch.roll(normal.detach(), 1, 0) + torch.eye(3)[torch.arange(len(normal)) % 3]
+        axis = torch.arange(len(normal), device=normal.device) % 3
+        spread = torch.roll(normal.detach(), 1, 0) + torch.eye(3, device=normal.device)[axis]
         tangent = torch.nn.functional.normalize(torch.cross(normal.detach(), spread, dim=1), dim=1)
         beside = (cube[::_PAIRED] + at.reach * tangent).clamp(0, 1)
         other = torch.nn.functional.normalize(self._near(beside, at, at.n_levels).slope, dim=1)
-        differs = ((normal - other).square().sum(1) + _BEND**2).sqrt().mean()
-        return torch.add(loss, differs, alpha=at.curvature)
+        differs = ((normal - other).square().sum(1) + _BEND**2).sqrt()
+        paired = None if exists is None else exists[::_PAIRED]
+        return torch.add(loss, _mean(differs, paired), alpha=at.curvature)
 
     def _away(self, places: Places, at: Moment) -> Tensor:
         """Slopes of length 1 anywhere, and no surface where photographs show none."""
@@ -219,7 +244,13 @@ class SurfaceStep:
         return thickness / lengths, field.colors(near.features, samples, near.slope)
 
 
-def _stretch(slope: Tensor) -> Tensor:
+def _stretch(slope: Tensor, exists: Tensor | None = None) -> Tensor:
     """How far slopes [n, 3] are from a length of 1."""
-    mean: Tensor = (slope.norm(dim=1) - 1).square().mean()
-    return mean
+    return _mean((slope.norm(dim=1) - 1).square(), exists)
+
+
+def _mean(values: Tensor, exists: Tensor | None) -> Tensor:
+    """Of the values [n] that exist."""
+    if exists is None:
+        return values.mean()
+    return torch.where(exists, values, 0.0).sum() / exists.sum().clamp(min=1)

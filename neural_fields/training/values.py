@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -10,10 +9,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from neural_fields.fields import ImageField, SdfField, VideoField
 from neural_fields.fields.quantize import quantized
+from neural_fields.training.ledger import Ledger, Sums
 from neural_fields.training.state import TrainState, grid_shares, stream_seed
 
 
@@ -79,9 +80,11 @@ class ValueTrainer(ABC, Generic[AnyField]):
         *,
         sparse: bool = True,
         apart: Mapping[str, float] = MappingProxyType({}),
+        device: torch.device | str = "cpu",
     ) -> None:
-        """`sparse` and further shares of learning rates, `apart`: see `TrainState`."""
-        self.field: AnyField = field
+        """The field is moved to `device`; `sparse` and more shares, `apart`: see `TrainState`."""
+        self.device = torch.device(device)
+        self.field: AnyField = field.to(self.device)
         self.seed, self._training = seed, training
         self.state = TrainState(
             field,
@@ -96,11 +99,14 @@ class ValueTrainer(ABC, Generic[AnyField]):
         )
         self.step_number = 0
         self.n_samples = 0  # over the whole run
+        self._ledger, self._known = Ledger(self.device), 0.0
 
     def step(self, progress: float) -> ValueStep:
         """One update of all parameters; `progress` in [0, 1] sets the learning rate.
 
-        Nothing is updated where the loss is not finite.
+        Nothing is updated where the loss is not finite, but on a GPU, where that is seen a few
+        steps later. There reports are of the steps that are known by now, 0 positions where it is
+        none.
         """
         training = self._training
         positions, target = self._draw(stream_seed(self.seed, self.step_number))
@@ -109,15 +115,27 @@ class ValueTrainer(ABC, Generic[AnyField]):
         )
         with self._as_kept():
             loss, mse = self._loss(positions, target)
-            value = float(loss.detach())
-            if math.isfinite(value):
+            sound = self.device.type != "cpu" or bool(loss.isfinite())
+            if sound:
                 self.state.backward(loss)
         self.step_number += 1
-        if math.isfinite(value):
+        if sound:
             rate = training.learning_rate * training.final_rate**progress
             self.state.step(rate, self.step_number)
             self.n_samples += len(target)
-        return ValueStep(value, mse, len(target))
+        used = torch.full((2,), len(target), dtype=torch.int64, device=self.device)
+        return self._report(self._ledger.add(loss.detach(), mse, used))
+
+    def _report(self, known: Sums | None) -> ValueStep:
+        if known is None:
+            return ValueStep(self._known, 0.0, 0)
+        self._known = known.loss
+        return ValueStep(known.loss, known.mse, known.n_samples)
+
+    def settle(self) -> float:
+        """Wait for a GPU and take note of all steps; the loss of the last ones."""
+        self._report(self._ledger.settle())
+        return self._known
 
     def _as_kept(self) -> AbstractContextManager[None]:
         """The field with its weights as a file will keep them inside; outside as they were."""
@@ -132,8 +150,8 @@ class ValueTrainer(ABC, Generic[AnyField]):
         """The same as the trunk has them, [n, d] in the cube and [n, n_output]."""
 
     @abstractmethod
-    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, float]:
-        """The loss, and the mean squared error of what is fitted."""
+    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and the mean squared error [] of what is fitted."""
 
     def check_finite(self) -> None:
         """Raise TrainingError naming the first parameter that holds NaN or infinity."""

@@ -55,6 +55,7 @@ class VideoTrainer(ValueTrainer[VideoField]):
         options: VideoOptions,
         seed: int = 0,
         motion: Tensor | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         """`motion`: displacements that the field starts from, of its configuration's shape."""
         field = VideoField(config, seed)
@@ -62,9 +63,11 @@ class VideoTrainer(ValueTrainer[VideoField]):
             with torch.no_grad():
                 field.motion.copy_(motion)
         share = options.motion_rate / options.learning_rate
-        super().__init__(field, options, seed, apart={"motion": share})
-        self.data, self.options = data, options
-        self._coarse = halved(data.frames) if min(data.frames.shape[1:3]) >= 64 else None
+        super().__init__(field, options, seed, apart={"motion": share}, device=device)
+        self.data, self.options = data.to(self.device), options
+        frames = self.data.frames
+        self._coarse = halved(frames) if min(frames.shape[1:3]) >= 64 else None
+        self._times: list[float] = []  # of the frames of a step, which have as many pixels each
         self._progress = 0.0
 
     def step(self, progress: float) -> ValueStep:
@@ -83,11 +86,12 @@ class VideoTrainer(ValueTrainer[VideoField]):
         chosen = torch.randperm(n_frames, generator=generator)[:count].tolist()
         n_rows = min(height, max(1, self.options.batch_pixels // (count * width)))
         first = torch.randint(height - n_rows + 1, (count,), generator=generator).tolist()
-        parts, pixels = [], []
+        parts, pixels, device = [], [], self.device
+        self._times = [self.field.time_of(index) for index in chosen]
         for index, row in zip(chosen, first, strict=True):
-            y = size * (torch.arange(row, row + n_rows, dtype=torch.float32) + 0.5)
-            x = size * (torch.arange(width, dtype=torch.float32) + 0.5)
-            time = torch.full((n_rows * width,), self.field.time_of(index))
+            y = size * (torch.arange(row, row + n_rows, dtype=torch.float32, device=device) + 0.5)
+            x = size * (torch.arange(width, dtype=torch.float32, device=device) + 0.5)
+            time = torch.full((n_rows * width,), self.field.time_of(index), device=device)
             parts.append(torch.stack([x.repeat(n_rows), y.repeat_interleave(width), time], 1))
             pixels.append(frames[index, row : row + n_rows].reshape(-1, 3))
         return torch.cat(parts), torch.cat(pixels).float() / 255
@@ -95,15 +99,17 @@ class VideoTrainer(ValueTrainer[VideoField]):
     def _shown(self, positions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return self.field.to_cube(positions), target - MIDDLE
 
-    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, float]:
+    def _loss(self, positions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The mean squared error."""
-        values = self.field.encoded(positions[:, :2].contiguous(), positions[:, 2])
+        parts = positions[:, :2].contiguous().chunk(len(self._times))
+        pairs = zip(self._times, parts, strict=True)
+        values = torch.cat([self.field.at(time).value(part) for time, part in pairs])
         loss = (values - target).square().mean()
-        return loss, float(loss.detach())
+        return loss, loss.detach()
 
     def averaged_field(self) -> VideoField:
         """A copy of the field with the averaged weights."""
-        field = VideoField(self.field.config, seed=None)
+        field = VideoField(self.field.config, seed=None).to(self.device)
         self.state.average_into(field)
         return field
 

@@ -15,7 +15,7 @@ from neural_fields import InputError, TrainingError, scenes
 from neural_fields.architectures.mlp import Mlp
 from neural_fields.data.dataset import load_dataset
 from neural_fields.fields import DynamicField, Levels
-from neural_fields.ops import RadianceSamples, radiance_sample
+from neural_fields.ops import RadianceSamples, march_into
 from neural_fields.rendering.occupancy import cell_centers, occupied
 from neural_fields.rendering.seen import seen_by_camera
 from neural_fields.rendering.volume import render_view
@@ -109,20 +109,23 @@ def test_rays_march_through_the_cells_of_their_span(moving):
     rays = trainer._draw_rays()
     batch = PackedBatch(field, 200_000)
     parts = (rays.origins, rays.directions, rays.jitter, scene, rays.times)
-    samples, n_used = batch.march(*parts)
+    samples, used = batch.march(*parts)
+    n_used = int(used[0])
     assert n_used == len(rays.origins)
+    assert int(used[1]) == int(samples.offsets[-1])
     for ray in range(0, n_used, 97):
         moment = field.at(float(rays.times[ray]))
         one = slice(ray, ray + 1)
         expected = RadianceSamples.empty(n_rays=1, capacity=4096)
         ray_parts = (rays.origins[one], rays.directions[one], rays.jitter[one])
-        radiance_sample(scene, moment.occupancy, *ray_parts, expected)
+        march_into(scene, moment.occupancy, *ray_parts, expected)
         begin, end = samples.offsets[ray : ray + 2].tolist()
         n = int(expected.offsets[1])
         assert end - begin == n
         assert torch.equal(samples.t_starts[begin:end], expected.t_starts[:n])
         assert torch.equal(samples.positions[begin:end], expected.positions[:n])
-    few, n_fit = PackedBatch(field, 3000).march(*parts)
+    few, used = PackedBatch(field, 2000).march(*parts)
+    n_fit = int(used[0])
     assert 0 < n_fit < n_used
     assert torch.equal(few.offsets[: n_fit + 1], samples.offsets[: n_fit + 1])
 
