@@ -3,6 +3,11 @@
 #include "common/probe.h"
 
 NF_BEGIN
+#ifdef NF_CUDA_EMULATED
+
+const char* probe(int) { return ""; }
+
+#else
 namespace {
 
 __global__ void probe_kernel() {}
@@ -10,10 +15,6 @@ __global__ void probe_kernel() {}
 }  // namespace
 
 const char* probe(int device) {
-#ifdef NF_CUDA_EMULATED
-  static_cast<void>(device);
-  return "";
-#else
   int before = 0;
   cudaFuncAttributes attributes;
   cudaError_t status = cudaGetDevice(&before);
@@ -25,7 +26,8 @@ const char* probe(int device) {
   if (status == cudaSuccess) return "";
   cudaGetLastError();  // what was found is said; it is no error of what comes next
   return cudaGetErrorString(status);
-#endif
 }
+
+#endif
 
 NF_END

@@ -15,6 +15,7 @@ from neural_fields.distill.options import DistillOptions
 from neural_fields.distill.trainer import Distiller
 from neural_fields.fields import RadianceConfig, SdfConfig, SdfField
 from neural_fields.rendering.image import render_image
+from neural_fields.rendering.occupancy import cell_centers
 from neural_fields.rendering.seen import MODES, seen_by_camera
 from neural_fields.rendering.surface import render_surface
 from neural_fields.rendering.volume import render_rays
@@ -136,3 +137,45 @@ def test_commands(scene_folder, tmp_path, waits, monkeypatch, capsys):
     student = tmp_path / "b.nf"
     call("convert", made, "--to", "vm", "-o", student, "--steps", 2, *device)
     assert student.is_file()
+
+
+def test_the_viewer_shows_what_it_shows_on_the_cpu(field, scene_folder, waits):
+    from neural_fields.fields import FieldFile
+    from neural_fields.viewer.overlays import Overlays
+    from neural_fields.viewer.shown import Look, Rays, camera_of, shown
+
+    data = load_dataset(scene_folder, "train", 1, "white", aabb=field.config.box)
+    content = FieldFile("radiance", {}, {}, scene={"cameras": data.cameras.to_json()})
+    here, there = (shown(each, content, data) for each in (field, moved(field)))
+    camera = camera_of(here.start, 24, 16)
+    origins, directions = camera.image_rays(0)
+    rays = Rays(origins, directions, camera.pixel_widths(torch.zeros(len(origins)).long()))
+    assert set(here.modes) == set(there.modes) == {*MODES, "error"}
+    for mode in here.modes:
+        ours, theirs = there.pixels(rays, Look(mode=mode)), here.pixels(rays, Look(mode=mode))
+        assert ours.device.type == "cpu"
+        # An error is grey or not, as depths of two renderings say.
+        assert (ours - theirs).abs().mean() < (0.02 if mode == "error" else 1e-3), mode
+    clouds = []
+
+    class Scene:
+        def add_point_cloud(self, name, points, **_):
+            clouds.append(points)
+
+    class Client:
+        scene = Scene()
+
+    for each in (here, there):
+        overlays = Overlays(Client(), print)
+        overlays.show_cells(each)
+    assert (clouds[0] == clouds[1]).all()
+
+
+def test_meshes_of_a_field_on_a_device(field, tmp_path, waits):
+    level = float(field.density(cell_centers(field)).detach().max()) / 2
+    reports = [
+        nf.export(each, tmp_path / f"{name}.ply", resolution=24, threshold=level)
+        for name, each in (("here", field), ("there", moved(field)))
+    ]
+    assert (tmp_path / "here.ply").read_bytes() == (tmp_path / "there.ply").read_bytes()
+    assert reports[0].vertices == reports[1].vertices

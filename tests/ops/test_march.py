@@ -362,15 +362,16 @@ def test_into_a_buffer_are_the_samples_of_march(n, device):
     torch.testing.assert_close(positions, at / 2 + 0.5, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("capacity", [0, 1, 200, 1500])
+@pytest.mark.parametrize("capacity", [0, 1, 200, 1500, "exact"])
 def test_rays_that_do_not_fit_own_nothing(capacity, device):
     scene = make_scene(step=0.05, grid=SMALL)
     words = make_words(scene.grid, 0.3).to(device)
     rays = [part.to(device) for part in make_rays(scene, 300)]
     _, whole = into(scene, words, rays, 20_000)
-    n_used, (offsets, *samples) = into(scene, words, rays, capacity)
+    room = int(whole[0][57]) if capacity == "exact" else capacity
+    n_used, (offsets, *samples) = into(scene, words, rays, room)
+    assert n_used == int(torch.searchsorted(whole[0], room, right=True)) - 1
     n = int(whole[0][n_used])
-    assert n <= capacity < int(whole[0][n_used + 1])
     assert torch.equal(offsets[: n_used + 1], whole[0][: n_used + 1])
     assert (offsets[n_used:] == n).all()
     for found, wanted in zip(samples, whole[1:], strict=True):
