@@ -33,7 +33,7 @@ from neural_fields.fields import (
     read_field_file,
 )
 from neural_fields.fields.load import Field, build_field, load, save
-from neural_fields.ops import chosen_device, device_of
+from neural_fields.ops import device_of
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.seen import seen_by_camera
 from neural_fields.rendering.volume import Mode
@@ -54,6 +54,7 @@ from neural_fields.training.presets import (
     video_setup,
     with_choices,
 )
+from neural_fields.training.run import device_of_field
 from neural_fields.training.tcnn import Chosen, FieldChoice, chosen_field
 
 __all__ = ["evaluate", "export", "fresh", "load", "render", "save"]
@@ -123,7 +124,8 @@ def evaluate(
     if str(path).endswith(".nfv"):
         return _evaluate_coded(path, data)
     content = read_field_file(path)
-    field = build_field(content, path).to(chosen_device(device))
+    field = build_field(content, path)
+    field = field.to(device_of_field(device, field))
     truth = load_what(field, content.protocol, data, split, path)
     if isinstance(field, ImageField):
         assert isinstance(truth, Picture)

@@ -152,7 +152,9 @@ class Library:
         if entry.path.suffix == CODED:
             return Opened(entry, FieldFile("video", {}, {}), ShownVideo(CodedVideo(entry.path)))
         content = read_field_file(entry.path)
-        field = build_field(content, entry.path).to(self._device)
+        field = build_field(content, entry.path)
+        if getattr(field.config, "precision", "float32") == "float32":  # others are the CPU's
+            field = field.to(self._device)
         slim = FieldFile(**{**vars(content), "tensors": {}})
         return Opened(entry, slim, shown(field, slim, self._truth(field, content, entry)))
 

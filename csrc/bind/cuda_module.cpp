@@ -79,10 +79,15 @@ LaunchScope::LaunchScope(const char* op, std::initializer_list<py::handle> tenso
   }
   if (!first) return;
   const std::uintptr_t handle = current_stream_of(first, device);
-  int previous = 0;
-  check(op, cudaGetDevice(&previous));
-  check(op, cudaSetDevice(device));
-  previous_device_ = previous;
+  if (kOnCuda) {
+    int current = 0;
+    check(op, cudaGetDevice(&current));
+    // By torch, which goes back without waking a GPU that nobody uses.
+    if (current != device) {
+      other_device_ = py::module_::import("torch").attr("cuda").attr("device")(device);
+      other_device_.attr("__enter__")();
+    }
+  }
   running_stream = reinterpret_cast<cuda::Stream>(handle);
   running_device = device;
 }
@@ -90,7 +95,7 @@ LaunchScope::LaunchScope(const char* op, std::initializer_list<py::handle> tenso
 LaunchScope::~LaunchScope() {
   running_stream = previous_stream_;
   scratch_tensors.resize(n_scratch_);
-  if (previous_device_ >= 0) cudaSetDevice(previous_device_);
+  if (other_device_) other_device_.attr("__exit__")(py::none(), py::none(), py::none());
 }
 
 }  // namespace nf
@@ -99,7 +104,7 @@ PYBIND11_MODULE(NF_MODULE, module) {
   module.doc() = "The CUDA core of neural_fields.";
   module.def("device_count", &nf::device_count, "Number of usable GPUs; 0 without a driver.");
   module.def("device_name", &nf::device_name, nf::py::arg("index"));
-  module.def("device_status", &nf::cuda::probe, nf::py::arg("index"), "Why a GPU cannot be used; empty where it can.");
+  module.def("device_status", &nf::cuda::probe, "Why the current GPU cannot be used; empty where it can.");
   module.def("architectures", [] { return NF_CUDA_ARCHITECTURES; }, "What the module was built for.");
   module.def("runtime_version", &nf::runtime_version, "CUDA runtime that the module was built with.");
   nf::OpModule m(module);

@@ -39,7 +39,7 @@ class LaunchScope {
   LaunchScope& operator=(const LaunchScope&) = delete;
 
  private:
-  int previous_device_ = -1;
+  py::object other_device_;  // torch's guard, where another device was current
   cuda::Stream previous_stream_;
   std::size_t n_scratch_;  // tensors of scratch memory that outer bindings hold
 };

@@ -15,8 +15,16 @@ NF_BEGIN
 
 constexpr int kBlockThreads = 256;
 
+// What helps against an error that is not the program's.
+inline const char* cuda_remedy(cudaError_t status) {
+  if (status == cudaErrorNoKernelImageForDevice) return " The module was built for other GPUs: run 'make cuda' on this machine.";
+  if (status == cudaErrorInsufficientDriver) return " Update the driver, or build the module with an older CUDA toolkit.";
+  return "";
+}
+
 inline void check_cuda(const char* op, cudaError_t status) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string(op) + ": CUDA error: " + cudaGetErrorString(status) + ".");
+  if (status == cudaSuccess) return;
+  throw std::runtime_error(std::string(op) + ": CUDA error: " + cudaGetErrorString(status) + "." + cuda_remedy(status));
 }
 
 // Which index of [0, n) a thread of `launch` has; those of the last block may lie beyond n.

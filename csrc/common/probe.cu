@@ -5,7 +5,7 @@
 NF_BEGIN
 #ifdef NF_CUDA_EMULATED
 
-const char* probe(int) { return ""; }
+const char* probe() { return ""; }
 
 #else
 namespace {
@@ -14,15 +14,9 @@ __global__ void probe_kernel() {}
 
 }  // namespace
 
-const char* probe(int device) {
-  int before = 0;
+const char* probe() {
   cudaFuncAttributes attributes;
-  cudaError_t status = cudaGetDevice(&before);
-  if (status == cudaSuccess) status = cudaSetDevice(device);
-  if (status == cudaSuccess) {
-    status = cudaFuncGetAttributes(&attributes, probe_kernel);
-    cudaSetDevice(before);
-  }
+  const cudaError_t status = cudaFuncGetAttributes(&attributes, probe_kernel);
   if (status == cudaSuccess) return "";
   cudaGetLastError();  // what was found is said; it is no error of what comes next
   return cudaGetErrorString(status);

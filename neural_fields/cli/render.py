@@ -59,11 +59,12 @@ def render(
     from neural_fields.cli.frames import Writer
     from neural_fields.fields import AnyVideo, ImageField, read_field_file
     from neural_fields.fields.load import build_field
-    from neural_fields.ops import chosen_device
     from neural_fields.rendering.seen import to_bytes
+    from neural_fields.training.run import device_of_field
 
     content = read_field_file(field)
-    built = build_field(content, field).to(chosen_device(device))
+    built = build_field(content, field)
+    built = built.to(device_of_field(device, built))
     if isinstance(built, ImageField):
         views = {"--orbit": orbit, "--cameras": cameras, "--data": data, "--fps": fps}
         _refuse(

@@ -160,8 +160,9 @@ def convert(
         raise InputError(unknown_value("--method", method, get_args(Method)))
     chosen = chosen_field(to)
     path = checked_output(output, resume)
-    place = device_for(device, precision)
     content, field, name = _opened(teacher)
+    own = getattr(field.config, "precision", "float32")
+    place = device_for(device, precision if own == "float32" else own)
     _check_ends(path, teacher, field, data)
     if steps is None and seconds is None:
         steps, seconds = default_budget(field.kind, preset)

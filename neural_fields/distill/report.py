@@ -12,7 +12,7 @@ from neural_fields.data.dataset import Dataset
 from neural_fields.data.mesh import Mesh
 from neural_fields.data.picture import Picture
 from neural_fields.distill.cameras import like
-from neural_fields.fields import ImageField, RadianceField, Samples, SdfField
+from neural_fields.fields import ImageField, RadianceField, SdfField
 from neural_fields.fields.load import Field
 from neural_fields.rendering.cameras import Cameras
 from neural_fields.rendering.image import render_image
@@ -20,7 +20,7 @@ from neural_fields.rendering.orbits import around
 from neural_fields.rendering.surface import render_surface
 from neural_fields.rendering.volume import Rendered, over, render_view
 from neural_fields.training.evaluate import evaluate, evaluate_image
-from neural_fields.training.evaluate_sdf import evaluate_sdf
+from neural_fields.training.evaluate_sdf import distances_at, evaluate_sdf
 from neural_fields.training.metrics import WINDOW, psnr, ssim
 from neural_fields.training.state import stream_seed
 
@@ -136,10 +136,7 @@ def _shapes(teacher: SdfField, student: SdfField) -> tuple[dict[str, Any], Tenso
     generator = torch.Generator().manual_seed(stream_seed(0, _STREAM))
     low, high = torch.tensor(teacher.config.box)
     points = low + torch.rand(_POINTS, 3, generator=generator) * (high - low)
-    values = [
-        torch.cat([field.distance(Samples(part)) for part in torch.split(points, 1 << 17)])
-        for field in (teacher, student)
-    ]
+    values = [distances_at(field, points) for field in (teacher, student)]
     inside, other = (value < 0 for value in values)
     both = int((inside | other).sum())
     pictures = []

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from neural_fields.errors import InputError
 from neural_fields.fields import Samples, SdfField
+from neural_fields.ops import device_of, vector
 
 _STEPS = 8  # of Newton's method from anywhere to the surface
 _CLOSE = 1e-3  # units: points farther from it did not arrive
@@ -40,8 +41,9 @@ class FieldShape:
         count = 0
         for _ in range(8):
             points = low + torch.rand(n, 3, generator=generator) * (high - low)
-            parts = [self._led(part) for part in torch.split(points, _CHUNK)]
-            found.append(torch.cat(parts))
+            there = points.to(device_of(self._field))
+            parts = [self._led(part) for part in torch.split(there, _CHUNK)]
+            found.append(torch.cat(parts).cpu())
             count += len(found[-1])
             if count >= n:
                 break
@@ -53,7 +55,7 @@ class FieldShape:
         return torch.cat(found)[:n].double()
 
     def _led(self, points: Tensor) -> Tensor:
-        low, high = points.new_tensor(self._field.config.box)
+        low, high = (vector(corner, points) for corner in self._field.config.box)
         for _ in range(_STEPS):
             points = points.detach().requires_grad_()
             distance = self._field.distance(Samples(points))
@@ -69,5 +71,6 @@ class FieldShape:
     @torch.no_grad()
     def signed(self, positions: Tensor) -> Tensor:
         """The teacher's distances."""
-        parts = torch.split(positions.float(), _CHUNK)
-        return torch.cat([self._field.distance(Samples(part)) for part in parts])
+        parts = torch.split(positions.float().to(device_of(self._field)), _CHUNK)
+        found = torch.cat([self._field.distance(Samples(part)) for part in parts])
+        return found.to(positions.device)

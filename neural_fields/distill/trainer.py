@@ -84,7 +84,7 @@ class Shared(NamedTuple):
     pixels: Composited | None
     exists: Tensor | None  # bool [n], which samples do, on a GPU
     share: Tensor  # [r], of rays in a mean over those that have all of their samples
-    used: Tensor  # int64 [2], rays that were marched and the samples that are compared
+    used: Tensor  # int64 [2], rays that were marched and the samples that are worth comparing
 
 
 class Distiller:
@@ -131,15 +131,23 @@ class Distiller:
         self._shares_features = teacher.config.head.n_features == config.head.n_features and (
             "features" in teacher.levels and "features" in self.field.levels
         )
-        batch_samples = options.batch_samples or 1 << 18
-        self._batch = PackedBatch(teacher, batch_samples * 4 // 3)
-        on_cpu = self.device.type == "cpu"
-        self._room = None if on_cpu else batch_samples * 9 // 8  # of samples that are compared
+        self._batch, self._room = self._buffers(options.batch_samples)
         self._epoch, self._cameras = -1, self._fresh_cameras(torch.Generator())
         self._errors = torch.zeros(2, len(self._cameras), device=self.device)
         self._hard_cameras = CameraPool(len(self._cameras))
         self._hard_rays = RayPool(RAY_CAPACITY if options.hard_rays else 0)
         self._ledger, self._loss = Ledger(self.device), 0.0
+
+    def _buffers(self, batch_samples: int) -> tuple[PackedBatch, int | None]:
+        """Twice the batch for what is marched, and on a GPU how many samples are compared.
+
+        Where nothing steers the number of rays, all that was marched is compared.
+        """
+        most = batch_samples or 1 << 18
+        if self.device.type == "cpu":
+            return PackedBatch(self.teacher, most * 4 // 3), None
+        batch = PackedBatch(self.teacher, most * 16 // 9)
+        return batch, most * 9 // 8 if batch_samples else batch.t_starts.numel()
 
     @torch.no_grad()
     def _inherit_head(self) -> bool:
@@ -180,7 +188,7 @@ class Distiller:
             rate = self.options.learning_rate * self.options.final_rate**progress
             self.state.step(rate, self.step_number)
             if errors is not None and (options.hard_cameras or options.hard_rays):
-                self._note(errors[: int(shared.used[0])], rays, ids, slots)
+                self._note(errors[: int(shared.used[0])], shared.share, rays, ids, slots)
         report = self._learn(self._ledger.add(loss.detach(), mse, shared.used), stage)
         if self.device.type != "cpu":
             return report
@@ -248,7 +256,7 @@ class Distiller:
         mse = losses.detach()[at]
         if options.form == "norm":
             width = 3 if at else max(1, self.field.config.head.n_features)
-            mse = mse.square() / (width * shared.used[1]).clamp(min=1)
+            mse = mse.square() / (width * shared.offsets[-1]).clamp(min=1)
         if pixels is not None and shared.pixels is not None:
             errors = over(pixels, background) - over(shared.pixels, background)
             square = errors.square().sum(1)
@@ -307,14 +315,14 @@ class Distiller:
             keep = of_rays(offsets, n)
             if self.options.stop > 0:
                 keep &= self._before_opaque(offsets, ray, t_ends - t_starts, levels.log_density)
-            chosen, offsets, exists, fits = kept_samples(keep, offsets, self._room)
-            share = share * fits
+            chosen, offsets, exists, fits, total = kept_samples(keep, offsets, self._room)
+            share = shares(used, len(rays), fits)
+            used = torch.cat([used[:1], total])
             ray, t_starts, t_ends = ray[chosen], t_starts[chosen], t_ends[chosen]
             asked, levels = _taken(asked, chosen), _taken(levels, chosen)
         cube = asked._replace(directions=directions[ray])
         if waits and stage != "features":
             levels = levels._replace(color=self._teacher_color(cube, levels.features))
-        used = torch.stack([used[0], offsets[-1]])
         shared = Shared(offsets, t_starts, t_ends, cube, levels, None, exists, share, used)
         pixels = self._composited(shared, levels) if stage == "pixels" else None
         return shared._replace(pixels=pixels)
@@ -341,7 +349,7 @@ class Distiller:
 
     def _shown(self, shared: Shared, draw: torch.Generator) -> tuple[Tensor, Tensor | None]:
         """Places and what the student's trunk should give there, as far as the teacher knows."""
-        chosen = torch.randint(int(shared.used[1]), (START_POINTS,), generator=draw)
+        chosen = torch.randint(int(shared.offsets[-1]), (START_POINTS,), generator=draw)
         chosen = chosen.to(self.device)
         cube = shared.cube.positions[chosen]
         if self.field.color_head is None or self.options.start == "paper":
@@ -400,13 +408,16 @@ class Distiller:
         total, count = self._errors
         return torch.where(count > 0, total / count.clamp(min=1), -1.0)
 
-    def _note(self, errors: Tensor, rays: Tensor, ids: Tensor, slots: Tensor) -> None:
-        """Remember how hard cameras and rays were."""
+    def _note(
+        self, errors: Tensor, share: Tensor, rays: Tensor, ids: Tensor, slots: Tensor
+    ) -> None:
+        """Remember how hard cameras and rays were; what lacks samples says nothing."""
         n = len(errors)  # rays that were marched, the first ones
-        own = min(n, len(ids))
+        own, counts = min(n, len(ids)), (share[:n] > 0).float()
+        errors = errors * counts[:, None]
         if self.options.hard_cameras:
             self._errors[0].index_add_(0, ids[:own], errors[:own].square().mean(1))
-            self._errors[1].index_add_(0, ids[:own], torch.ones(own, device=self.device))
+            self._errors[1].index_add_(0, ids[:own], counts[:own])
         if self.options.hard_rays:
             hard = errors.abs().sum(1).cpu()  # the pool is the host's
             self._hard_rays.put(rays[:n].cpu(), hard, slots[: n - own])

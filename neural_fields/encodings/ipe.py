@@ -29,6 +29,6 @@ def integrated_frequency(positions: Tensor, variances: Tensor, n_octaves: int) -
     """
     n, n_dims = positions.shape
     waves = frequency(positions, n_octaves, identity=False).view(n, n_octaves, 2, n_dims)
-    octaves = 4.0 ** torch.arange(n_octaves, dtype=positions.dtype)
+    octaves = 4.0 ** torch.arange(n_octaves, dtype=positions.dtype, device=positions.device)
     left = torch.exp(-0.5 * octaves[:, None] * variances[:, None])
     return (waves * left[:, :, None]).reshape(n, -1)

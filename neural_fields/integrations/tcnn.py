@@ -69,7 +69,7 @@ def use_tcnn(*, grid_precision: GridPrecision = "half") -> Iterator[None]:
     stay; one above 511 overflows.
 
     Raises:
-        InputError: tinycudann cannot be imported; or inside, tensors are not on CUDA, or its
+        InputError: tinycudann cannot be imported; or inside, its
             modules have other sizes than those of version 2.0.
 
     Source: Mueller, tiny-cuda-nn, 2021 (bindings/torch/tinycudann/modules.py).
@@ -119,7 +119,7 @@ def hash_grid(
     Differentiable as `ops.hash_grid`; see `use_tcnn` for what half precision costs.
 
     Raises:
-        InputError: tinycudann cannot be imported or has other sizes, or positions are not on CUDA.
+        InputError: tinycudann cannot be imported or has other sizes.
 
     Example:
         >>> features = hash_grid(positions, table, spec)  # doctest: +SKIP
@@ -161,7 +161,7 @@ def mlp(
     Differentiable as `ops.mlp`; see `use_tcnn` for what half precision costs.
 
     Raises:
-        InputError: tinycudann cannot be imported or has other sizes, or inputs are not on CUDA.
+        InputError: tinycudann cannot be imported or has other sizes.
 
     Example:
         >>> values = mlp(features, params, spec)  # doctest: +SKIP
@@ -314,13 +314,9 @@ def _either(
     inputs: Tensor, params: Tensor, theirs: Operation, ours: Operation, *, usable: bool
 ) -> Tensor:
     alike = inputs.dtype == params.dtype == torch.float32 and inputs.device == params.device
-    if not (usable and alike and len(inputs)):
+    there = inputs.device.type == _DEVICE  # a start from data may be computed on the CPU
+    if not (usable and alike and there and len(inputs)):
         return ours(inputs, params)  # which also says what is wrong with them
-    if inputs.device.type != _DEVICE:
-        raise InputError(
-            f"--backend tcnn: needs tensors on CUDA, got {inputs.device}; add --device cuda, "
-            "or leave --backend out."
-        )
     if torch.is_grad_enabled() and (inputs.requires_grad or params.requires_grad):
         result: Tensor = _Scaled.apply(inputs, params, theirs, ours)  # type: ignore[no-untyped-call]
         return result

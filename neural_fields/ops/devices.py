@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -18,8 +19,9 @@ def chosen_device(name: str = "auto") -> torch.device:
     """The device of a name, which can be used here.
 
     Args:
-        name: `cpu`, `cuda` (the first GPU), `cuda:1` and so on, or `auto`: the first GPU where
-            there is one and the CUDA module was built for it, else the CPU.
+        name: `cpu`, `cuda` (the first GPU), `cuda:1` and so on, or `auto`: what the environment
+            variable NF_DEVICE says, else the first GPU where there is one and the CUDA module was
+            built for it, else the CPU.
 
     Raises:
         InputError: the name is none of these, or the GPU cannot be used; the sentence says why.
@@ -28,6 +30,8 @@ def chosen_device(name: str = "auto") -> torch.device:
         >>> chosen_device("cpu")
         device(type='cpu')
     """
+    if name == "auto":
+        name = os.environ.get("NF_DEVICE") or name
     if name == "auto":
         return torch.device("cpu" if _obstacle(0) else "cuda:0")
     kind, _, number = name.partition(":")
@@ -61,7 +65,8 @@ def _obstacle(index: int) -> str:
         module: ModuleType = importlib.import_module("neural_fields._cuda")
     except ImportError as error:
         return f"the CUDA module is not built or cannot be loaded ({error}); run 'make cuda'."
-    status = module.device_status(index)
+    with torch.cuda.device(index):
+        status = module.device_status()
     if not status:
         return ""
     major, minor = torch.cuda.get_device_capability(index)

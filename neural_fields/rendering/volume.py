@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from neural_fields.rendering.moments import seen_from
 CULL = 1e-4  # a sample of less weight gets no colour: below a third of an 8-bit step per ray
 _RAYS = 8192  # at once, where there is no fused path
 _RAYS_OF_GPU = 1 << 17  # each wave of them waits once for the GPU
+_SAMPLES = 1 << 21  # of a wave, evaluated at once
 _FIRST_WAVE = 16  # samples of a ray, twice as many in every next wave
 NORMAL_STEP = 1 / 64  # units: a cell of the occupancy grid
 Mode = Literal["rgb", "depth", "normal", "opacity"]
@@ -145,11 +146,8 @@ def _render_in_waves(
         variances = None
         if field.trunk.sees_variances:
             variances = cone_variances(t_starts, t_ends, directions[ray], pixel_widths[ray])
-        levels = field.evaluate(Samples(positions, directions[ray], variances))
-        assert levels.log_density is not None
-        assert levels.color is not None
-        density = levels.log_density.exp() / field.unit
-        out = composite(offsets, t_starts, t_ends, density, levels.color, stop=stop)
+        density, seen = _evaluated(field, Samples(positions, directions[ray], variances))
+        out = composite(offsets, t_starts, t_ends, density, seen, stop=stop)
         before = passed[active]
         color[active] += before[:, None] * out.color
         depth[active] += before * out.depth
@@ -159,6 +157,20 @@ def _render_in_waves(
         active, first, end = active[goes_on], first[goes_on], end[goes_on]
         wave *= 2
     return Rendered(color, 1 - passed, depth)
+
+
+def _evaluated(field: RadianceField, samples: Samples) -> tuple[Tensor, Tensor]:
+    """Density per world length [n] and colour [n, 3], in parts that memory holds."""
+    densities, colors = [], []
+    for begin in range(0, max(len(samples.positions), 1), _SAMPLES):
+        rows = slice(begin, begin + _SAMPLES)
+        parts: Any = (x if x is None else x[rows] for x in samples)
+        levels = field.evaluate(Samples(*parts))
+        assert levels.log_density is not None
+        assert levels.color is not None
+        densities.append(levels.log_density.exp() / field.unit)
+        colors.append(levels.color)
+    return torch.cat(densities), torch.cat(colors)
 
 
 def render_view(field: RadianceField, cameras: Cameras, index: int = 0) -> Rendered:

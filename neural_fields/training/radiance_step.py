@@ -134,14 +134,16 @@ def of_rays(offsets: Tensor, n: int) -> Tensor:
 class Kept(NamedTuple):
     """Chosen samples: which they are, and the offsets of rays [n_rays + 1] among them.
 
-    On a GPU there is room for a number of them that the host knows: `exists` says which do, and
-    `fits`, bool [n_rays], which rays have all of theirs.
+    On a GPU there is room for a number of them that the host knows: `exists` says which do, `fits`,
+    bool [n_rays], which rays have all of theirs, and `wanted`, int64 [1], for how many there should
+    be room.
     """
 
     chosen: Tensor
     offsets: Tensor
     exists: Tensor | None
     fits: Tensor
+    wanted: Tensor
 
 
 @torch.no_grad()
@@ -156,16 +158,18 @@ def kept_samples(keep: Tensor, offsets: Tensor, room: int | None) -> Kept:
     total = torch.cat([offsets.new_zeros(1), keep.cumsum(0)])
     offsets = total[offsets]
     if room is None:
-        return Kept(keep.nonzero()[:, 0], offsets, None, offsets[1:] >= 0)
+        return Kept(keep.nonzero()[:, 0], offsets, None, offsets[1:] >= 0, total[-1:])
     count = torch.arange(1, room + 1, device=keep.device)
     chosen = torch.searchsorted(total[1:], count).clamp(max=len(keep) - 1)
-    return Kept(chosen, offsets.clamp(max=room), count <= total[-1], offsets[1:] <= room)
+    fits = offsets[1:] <= room
+    return Kept(chosen, offsets.clamp(max=room), count <= total[-1], fits, total[-1:])
 
 
-def shares(used: Tensor, n_rays: int) -> Tensor:
-    """What each of the rays counts in a mean over those that were used, float32 [n_rays]."""
+def shares(used: Tensor, n_rays: int, fits: Tensor | None = None) -> Tensor:
+    """What rays count in a mean over those that were used and fit, float32 [n_rays]."""
     counts = torch.arange(n_rays, device=used.device) < used[0]
-    return counts / used[0].clamp(min=1)
+    counts = counts if fits is None else counts & fits
+    return counts / counts.sum().clamp(min=1)
 
 
 class _Fused:

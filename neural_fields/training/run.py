@@ -40,7 +40,7 @@ class Run:
     """A finished or interrupted run.
 
     Attributes:
-        field: the field with averaged weights.
+        field: the field with averaged weights, on the CPU like one that is loaded.
         output: the file it was written to, or None.
         interrupted: whether Ctrl-C ended it.
         summary: `field, kind, architecture, params, steps, seconds, train_samples, psnr_train,
@@ -145,14 +145,14 @@ def run_plan(
             seconds=moment.seconds,
             thumbnail=plan.thumbnail(),
         )
-    field = as_kept_(trainer.averaged_field())
+    field = as_kept_(trainer.averaged_field()).cpu()
     summary = {
         "field": str(path) if path else None,
         "kind": field.kind,
         "architecture": field.architecture,
         "params": field.n_params,
         **watch.metrics(moment.seconds),
-        "device": device_text(device_of(field)),
+        "device": device_text(device_of(trainer.field)),
         "output": str(path) if path else None,
     }
     return Run(field, path, interrupted, summary)
@@ -162,8 +162,16 @@ def device_for(name: str, precision: str) -> torch.device:
     """The device of a run, see `chosen_device`; bfloat16 is the CPU's."""
     device = chosen_device("cpu" if name == "auto" and precision != "float32" else name)
     if device.type != "cpu" and precision != "float32":
-        raise InputError(f"--precision {precision}: is there on the CPU only; leave it out.")
+        raise InputError(
+            f"--device {device}: needs networks of float32; those of {precision} are computed "
+            "on the CPU."
+        )
     return device
+
+
+def device_of_field(name: str, field: Field) -> torch.device:
+    """The device that a field is used on, see `device_for`."""
+    return device_for(name, getattr(field.config, "precision", "float32"))
 
 
 def checked_output(output: str | os.PathLike[str] | None, resume: bool) -> Path | None:

@@ -106,7 +106,7 @@ class SurfaceStep:
         stop = self._field.config.sampling.stop
         out = composite(kept.offsets, t_starts, t_ends, density, color, stop=stop)
         picture = out.color + (1 - out.opacity)[:, None] * rays.background
-        share = shares(used, len(picture)) * kept.fits
+        share = shares(used, len(picture), kept.fits)
         loss = loss + (huber(picture, rays.target, at.huber) * share).sum()
         if loss.device.type != "cpu" or bool(loss.isfinite()):
             self._state.backward(loss)
@@ -114,7 +114,7 @@ class SurfaceStep:
         fair = share * (torch.arange(len(share), device=share.device) % EDGE_EVERY != 0)
         error = (picture.detach() - rays.target).square().mean(1)
         mse = (error * fair).sum() / fair.sum().clamp(min=1e-9)
-        return Outcome(loss.detach(), mse, torch.cat([used, kept.offsets[-1:]]))
+        return Outcome(loss.detach(), mse, torch.cat([used, kept.wanted]))
 
     @torch.no_grad()
     def _weighs(

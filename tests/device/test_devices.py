@@ -1,5 +1,6 @@
 """The device that is asked for, and what is said where it cannot be had."""
 
+import contextlib
 import sys
 from types import SimpleNamespace
 
@@ -13,14 +14,16 @@ from neural_fields.ops import chosen_device, device_of, device_text, devices, ve
 @pytest.fixture
 def machine(monkeypatch):
     """A machine with two GPUs; what a test changes of it is missing."""
+    monkeypatch.delenv("NF_DEVICE", raising=False)
     module = SimpleNamespace(
-        device_status=lambda index: "",
+        device_status=lambda: "",
         runtime_version=lambda: "13.0",
         architectures=lambda: "75-real 90-real",
     )
     cuda = SimpleNamespace(
         is_available=lambda: True,
         device_count=lambda: 2,
+        device=contextlib.nullcontext,
         get_device_capability=lambda index: (7, 0),
         get_device_name=lambda index: "An Old One",
     )
@@ -36,6 +39,15 @@ def test_names(machine):
     assert chosen_device("cpu") == torch.device("cpu")
     assert chosen_device("auto") == chosen_device("cuda") == torch.device("cuda", 0)
     assert chosen_device("cuda:1") == torch.device("cuda", 1)
+
+
+def test_the_environment_says_what_auto_is(machine, monkeypatch):
+    for name, device in (("cpu", "cpu"), ("cuda:1", "cuda:1"), ("", "cuda:0")):
+        monkeypatch.setenv("NF_DEVICE", name)
+        assert chosen_device("auto") == torch.device(device)
+    monkeypatch.setenv("NF_DEVICE", "gpu")
+    with pytest.raises(InputError, match="got 'gpu'"):
+        chosen_device()
 
 
 def test_names_that_are_none(machine):
@@ -71,7 +83,7 @@ def test_no_module(machine, monkeypatch):
 
 
 def test_an_architecture_that_the_module_was_not_built_for(machine):
-    machine.module.device_status = lambda index: "no kernel image is available"
+    machine.module.device_status = lambda: "no kernel image is available"
     said = refusal()
     for part in ("An Old One", "no kernel image", "75-real 90-real", "7.0", "make cuda"):
         assert part in said

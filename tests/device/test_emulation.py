@@ -80,7 +80,8 @@ def test_operations_run_the_cuda_kernels(waits, monkeypatch):
 def test_launches_are_checked_and_nothing_is_allocated_beside_torch():
     """Every kernel is launched by one function, which asks for errors; memory is torch's."""
     root = Path(__file__).resolve().parents[2] / "csrc"
-    sources = {path: path.read_text() for path in root.rglob("*.cu*")}
+    paths = [*root.rglob("*.cu*"), root / "bind" / "cuda_module.cpp"]
+    sources = {path: path.read_text() for path in paths}
     launches = [path.name for path, text in sources.items() if "<<<" in text]
     assert launches == ["cuda.cuh"]
     launch = sources[root / "common" / "cuda.cuh"]

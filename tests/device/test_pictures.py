@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,19 +10,36 @@ from small_nf import small_setup
 
 import neural_fields as nf
 import neural_fields.fit
+from neural_fields.architectures.hash import Hash
+from neural_fields.architectures.mlp import Mlp
+from neural_fields.architectures.vm import Vm
 from neural_fields.cli.main import run
 from neural_fields.data.dataset import load_dataset
 from neural_fields.distill.options import DistillOptions
 from neural_fields.distill.trainer import Distiller
-from neural_fields.fields import RadianceConfig, SdfConfig, SdfField
+from neural_fields.fields import (
+    FieldFile,
+    ImageConfig,
+    ImageField,
+    RadianceConfig,
+    SdfConfig,
+    SdfField,
+)
 from neural_fields.rendering.image import render_image
 from neural_fields.rendering.occupancy import cell_centers
+from neural_fields.rendering.orbits import around
 from neural_fields.rendering.seen import MODES, seen_by_camera
 from neural_fields.rendering.surface import render_surface
 from neural_fields.rendering.volume import render_rays
+from neural_fields.training.checkpoint import Description, write_run
 from neural_fields.training.evaluate import evaluate
 from neural_fields.training.ledger import EVERY
 from neural_fields.training.nerf import NerfTrainer
+from neural_fields.training.run import device_of_field
+from neural_fields.viewer.overlays import Overlays
+from neural_fields.viewer.shown import Look, Rays, camera_of, shown
+
+SMALL = Hash(log2_table_size=10, n_levels=4)
 
 
 @pytest.fixture(scope="module")
@@ -62,50 +80,36 @@ def test_scores_are_the_cpus(field, scene_folder, waits):
     assert evaluate(moved(field), test)["psnr"] == pytest.approx(evaluate(field, test)["psnr"])
 
 
-def test_pictures_of_shapes_and_images(picture, waits):
-    from neural_fields.architectures.hash import Hash
-    from neural_fields.fields import ImageConfig, ImageField
-
-    small = Hash(log2_table_size=10, n_levels=4)
-    shape = SdfField(SdfConfig(architecture=small), seed=3)
+def test_pictures_of_shapes_and_images(waits):
+    shape = SdfField(SdfConfig(architecture=SMALL), seed=3)
     with torch.no_grad():
         shape.trunk.encoding.table.mul_(1e3)
-    from neural_fields.rendering.orbits import around
-
     cameras = around(shape, 1, size=24)
     ours, theirs = (render_surface(each, cameras) for each in (moved(shape), shape))
     assert (ours[0].depth - theirs[0].depth).abs().max() < 1e-3
     assert (ours[1] - theirs[1]).abs().mean() < 1e-2
-    image = ImageField(ImageConfig(32, 24, architecture=small), seed=3)
+    image = ImageField(ImageConfig(32, 24, architecture=SMALL), seed=3)
     assert (render_image(moved(image), 16, 12) - render_image(image, 16, 12)).abs().max() < 1e-5
 
 
-STUDENTS = {"hash": {}, "vm": {"hard_points": True}, "mlp": {"hard_rays": True}}
+STUDENTS = {
+    "hash": (SMALL, {}),
+    "vm": (Vm(resolution=16, first_rank=4, rank=8), {"hard_points": True}),
+    "mlp": (Mlp(4, (16, 16)), {"hard_rays": True}),
+}
 
 
 @pytest.mark.parametrize("to", STUDENTS)
 def test_conversions_learn_the_same(to, field, photographs, waits):
-    from neural_fields import architectures
-    from neural_fields.architectures.mlp import Mlp
-    from neural_fields.architectures.vm import Vm
-
-    made = {
-        "hash": field.config.architecture,
-        "vm": Vm(resolution=16, final_resolution=16) if hasattr(Vm, "final_resolution") else Vm(),
-        "mlp": Mlp(4, (16, 16)),
-    }[to]
-    assert architectures.get(to) is not None
+    made, active = STUDENTS[to]
     config = RadianceConfig(
         box=field.config.box,
         architecture=made,
         head=field.config.head,
         sampling=field.config.sampling,
     )
-    options = DistillOptions(
-        batch_samples=1024, n_rays=128, n_cameras=20, n_epochs=1, **STUDENTS[to]
-    )
+    options = DistillOptions(batch_samples=1024, n_rays=128, n_cameras=20, n_epochs=1, **active)
     runs = [Distiller(each, config, photographs.cameras, options) for each in (field, moved(field))]
-    hard = bool(STUDENTS[to].get("hard_rays"))
     for k in range(EVERY + 4):
         del waits[:]
         progress = 0.4 + 0.5 * k / (EVERY + 4)
@@ -114,10 +118,42 @@ def test_conversions_learn_the_same(to, field, photographs, waits):
         if k < 2:
             theirs = runs[0].step(progress)
             assert ours.loss == pytest.approx(theirs.loss, rel=2e-3)
-        if k > EVERY and not hard:
+        if k > EVERY and not active.get("hard_rays"):  # their pool is the host's
             assert noted == []
     runs[1].settle()
     runs[1].check_finite()
+
+
+def test_shapes_and_pictures_convert(waits):
+    shape = SdfField(SdfConfig(architecture=SMALL), seed=3)
+    with torch.no_grad():
+        shape.trunk.encoding.table.mul_(1e3)
+    image = ImageField(ImageConfig(32, 24, architecture=SMALL), seed=3)
+    options = {"sdf": {"batch_points": 256, "pool": 1024}, "image": {"batch_pixels": 128}}
+    for field in (shape, image):
+        for teacher in (field, moved(field)):
+            made = nf.convert(
+                teacher, to=SMALL, steps=3, device="emulated", options=options[field.kind]
+            )
+            assert made.run.summary["device"] == "emulated"
+            assert made.run.field.n_params == field.n_params
+
+
+def test_networks_of_bfloat16_stay_on_the_cpu(photographs, tmp_path, scene_folder, waits):
+    config, options = small_setup(photographs)
+    trainer = NerfTrainer(replace(config, precision="bf16"), photographs, options)
+    about = Description({}, dict(photographs.protocol), {})
+    write_run(tmp_path / "a.nf", trainer, about, {}, resumable=False, seconds=0.0)
+    field = nf.load(tmp_path / "a.nf")
+    assert device_of_field("auto", field) == torch.device("cpu")
+    message = "--device emulated: needs networks of float32; those of bf16 are computed on the CPU"
+    for call in (
+        lambda: nf.evaluate(tmp_path / "a.nf", scene_folder, device="emulated"),
+        lambda: nf.convert(tmp_path / "a.nf", to=SMALL, steps=1, device="emulated"),
+        lambda: neural_fields.fit.nerf(scene_folder, precision="bf16", steps=1, device="emulated"),
+    ):
+        with pytest.raises(nf.InputError, match=message):
+            call()
 
 
 def test_commands(scene_folder, tmp_path, waits, monkeypatch, capsys):
@@ -140,10 +176,6 @@ def test_commands(scene_folder, tmp_path, waits, monkeypatch, capsys):
 
 
 def test_the_viewer_shows_what_it_shows_on_the_cpu(field, scene_folder, waits):
-    from neural_fields.fields import FieldFile
-    from neural_fields.viewer.overlays import Overlays
-    from neural_fields.viewer.shown import Look, Rays, camera_of, shown
-
     data = load_dataset(scene_folder, "train", 1, "white", aabb=field.config.box)
     content = FieldFile("radiance", {}, {}, scene={"cameras": data.cameras.to_json()})
     here, there = (shown(each, content, data) for each in (field, moved(field)))

@@ -7,15 +7,19 @@ import torch
 from small_nf import small_dynamic, small_setup, small_surface
 
 from device.conftest import small
+from neural_fields import TrainingError
 from neural_fields.data.mesh import Mesh
 from neural_fields.fields import read_field_file
 from neural_fields.fields.load import build_field
 from neural_fields.training import presets
+from neural_fields.training.budget import Budget
 from neural_fields.training.checkpoint import Description, restore_run, write_run
 from neural_fields.training.frames import FramesTrainer
 from neural_fields.training.image import ImageTrainer
 from neural_fields.training.ledger import EVERY
+from neural_fields.training.loop import run_loop
 from neural_fields.training.nerf import NerfTrainer
+from neural_fields.training.radiance_step import kept_samples, shares
 from neural_fields.training.sdf import MeshShape, SdfTrainer
 from neural_fields.training.surface import SurfaceTrainer
 from neural_fields.training.video import VideoTrainer
@@ -24,9 +28,9 @@ N_STEPS = EVERY + 4
 FEW = {"batch_samples": 2048}
 
 
-def radiance(data, device, architecture="hash"):
+def radiance(data, device, architecture="hash", preset="default"):
     config, options = small(small_setup(data), **FEW)
-    other = presets.radiance_setup(data, architecture, "default")[0].architecture
+    other = presets.radiance_setup(data, architecture, preset)[0].architecture
     if architecture != "hash":
         config = dataclasses.replace(config, architecture=other)
     return NerfTrainer(config, data, options, device=device)
@@ -80,6 +84,7 @@ SCENES = {
     "hash": radiance,
     "vm": lambda data, device: radiance(data, device, "vm"),
     "rbf": lambda data, device: radiance(data, device, "rbf"),
+    "cones": lambda data, device: radiance(data, device, "mlp", "ipe"),
     "dynamic": moving,
     "surface": surface,
     "surface by differences": lambda data, device: surface(data, device, slopes="numerical"),
@@ -141,6 +146,23 @@ def test_gradients_are_those_of_the_fused_step(photographs, waits):
         assert (state.grad - other).norm() < 1e-4 * state.grad.norm(), name
 
 
+def test_samples_beyond_the_room_are_left_out_with_their_rays(photographs, waits):
+    trainer = surface(photographs, "emulated")
+    trainer.n_rays = 64
+    step = trainer._surface_step
+    whole = trainer._outcome(0.0)
+    n_kept = int(whole.used[2])
+    step.room = n_kept // 2
+    cut = trainer._outcome(0.0)
+    assert int(cut.used[2]) == n_kept  # what there should be room for
+    assert cut.loss.isfinite()
+    keep, offsets = torch.ones(6, dtype=torch.bool), torch.tensor([0, 2, 4, 6])
+    kept = kept_samples(keep, offsets, 5)
+    assert kept.fits.tolist() == [True, True, False]
+    used = torch.tensor([3, 6])
+    assert shares(used, 3, kept.fits).tolist() == [0.5, 0.5, 0]
+
+
 def test_a_run_goes_on_from_its_checkpoint_on_another_device(photographs, waits, tmp_path):
     about = Description({}, {}, {"seed": 0, "training": {}, "fingerprint": ""})
     on_device = radiance(photographs, "emulated")
@@ -162,10 +184,6 @@ def test_a_run_goes_on_from_its_checkpoint_on_another_device(photographs, waits,
 
 
 def test_a_loss_that_is_no_number_ends_a_run(photographs, waits):
-    from neural_fields import TrainingError
-    from neural_fields.training.budget import Budget
-    from neural_fields.training.loop import run_loop
-
     trainer = radiance(photographs, "emulated")
     for k in range(EVERY + 1):  # the next update of the grid is far: it would empty it
         trainer.step(k / 100)

@@ -61,15 +61,23 @@ __device__ void march_steps(const MarchIntoArgs& args, std::int64_t ray, Visit&&
   }
 }
 
-__global__ void count_kernel(const __grid_constant__ MarchIntoArgs args) {
+// Counts the samples of a ray into offsets[ray + 1], or stores them: as above, by one kernel.
+__global__ void into_kernel(const __grid_constant__ MarchIntoArgs args, bool fill) {
   const std::int64_t ray = thread_index();
-  if (ray >= args.samples.n_rays) return;
-  std::int64_t count = 0;
-  march_steps(args, ray, [&](float, float) {
-    ++count;
-    return true;
+  const RaySamples& rays = args.samples;
+  if (ray >= rays.n_rays) return;
+  std::int64_t at = fill ? rays.offsets[ray] : 0;
+  const std::int64_t end = fill ? rays.offsets[ray + 1] : args.scene.max_samples;
+  if (at == end) return;
+  march_steps(args, ray, [&](float t0, float t1) {
+    if (fill) {
+      rays.t_starts[at] = t0;
+      rays.t_ends[at] = t1;
+      march_position(args.scene, rays.origins + ray * 3, rays.directions + ray * 3, t0, t1, rays.positions + at * 3);
+    }
+    return ++at < end;
   });
-  args.samples.offsets[ray + 1] = count;
+  if (!fill) rays.offsets[ray + 1] = at;
 }
 
 // The rays that fit are the first ones, since offsets grow: how many they are, by bisection.
@@ -91,21 +99,6 @@ __global__ void cut_kernel(const __grid_constant__ MarchIntoArgs args) {
   if (ray < args.samples.n_rays && ray >= args.used[0]) args.samples.offsets[ray + 1] = args.used[1];
 }
 
-__global__ void fill_kernel(const __grid_constant__ MarchIntoArgs args) {
-  const std::int64_t ray = thread_index();
-  const RaySamples& rays = args.samples;
-  if (ray >= rays.n_rays) return;
-  std::int64_t at = rays.offsets[ray];
-  const std::int64_t end = rays.offsets[ray + 1];
-  if (at == end) return;
-  march_steps(args, ray, [&](float t0, float t1) {
-    rays.t_starts[at] = t0;
-    rays.t_ends[at] = t1;
-    march_position(args.scene, rays.origins + ray * 3, rays.directions + ray * 3, t0, t1, rays.positions + at * 3);
-    return ++at < end;
-  });
-}
-
 }  // namespace
 
 void march_count(const MarchArgs& args, Stream stream) {
@@ -125,11 +118,11 @@ void march_fill(const MarchArgs& args, Stream stream) {
 void march_into(const MarchIntoArgs& args, Stream stream) {
   const char* op = "march_into";
   check_cuda(op, cudaMemsetAsync(args.samples.offsets, 0, sizeof(*args.samples.offsets), stream));
-  launch(op, stream, args.samples.n_rays, count_kernel, args);
+  launch(op, stream, args.samples.n_rays, into_kernel, args, false);
   running_sums(op, stream, args.samples.offsets + 1, args.samples.n_rays);
   launch_blocks(op, stream, 1, 1, 0, used_kernel, args);
   launch(op, stream, args.samples.n_rays, cut_kernel, args);
-  launch(op, stream, args.samples.n_rays, fill_kernel, args);
+  launch(op, stream, args.samples.n_rays, into_kernel, args, true);
 }
 
 NF_END

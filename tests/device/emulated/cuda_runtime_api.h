@@ -4,7 +4,12 @@
 #include <cstddef>
 #include <cstring>
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInsufficientDriver = 35, cudaErrorNoDevice = 100 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorNoKernelImageForDevice = 209,
+};
 enum cudaMemcpyKind { cudaMemcpyDeviceToHost = 2 };
 using cudaStream_t = struct CUstream_st*;
 
