@@ -62,20 +62,24 @@ def budget_of(
     return Budget(steps=steps, seconds=seconds)
 
 
+def check_backend(backend: str, device: torch.device) -> None:
+    """Raise InputError unless it is `native`, or one that can be used on the device."""
+    if backend not in BACKENDS:
+        raise InputError(unknown_value("--backend", backend, BACKENDS))
+    if backend != "native" and device.type != "cuda":
+        raise InputError(f"--backend {backend}: needs a GPU, --device cuda, got {device.type}.")
+
+
 @contextmanager
-def computed_by(backend: str, device: torch.device) -> Iterator[None]:
+def computed_by(backend: str) -> Iterator[None]:
     """Inside, hash grids and networks are computed by `native` kernels or by tiny-cuda-nn's.
 
     Raises:
-        InputError: there is no such backend, or it cannot be used here.
+        InputError: tiny-cuda-nn's package cannot be imported.
     """
-    if backend not in BACKENDS:
-        raise InputError(unknown_value("--backend", backend, BACKENDS))
     if backend == "native":
         yield
         return
-    if device.type != "cuda":
-        raise InputError(f"--backend {backend}: needs a GPU, --device cuda, got {device.type}.")
     from neural_fields.integrations.tcnn import use_tcnn
 
     with use_tcnn():

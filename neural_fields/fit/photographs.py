@@ -14,7 +14,13 @@ from neural_fields.data.dataset import Dataset, load_dataset
 from neural_fields.errors import InputError, unknown_value
 from neural_fields.fields import RadianceConfig, SurfaceConfig
 from neural_fields.fields.surface import Density
-from neural_fields.fit.common import budget_of, check_numbers, computed_by, field_with_note
+from neural_fields.fit.common import (
+    budget_of,
+    check_backend,
+    check_numbers,
+    computed_by,
+    field_with_note,
+)
 from neural_fields.spectra.applied import frequencies
 from neural_fields.training.checkpoint import Description
 from neural_fields.training.loop import Control
@@ -327,6 +333,7 @@ def _fit_photographs(
     preset = choices.preset
     check_numbers(seed, save_every)
     place = device_for(device, choices.precision)
+    check_backend(backend, place)
     chosen = field_with_note(choices.field)
     budget = budget_of("radiance", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
@@ -337,7 +344,7 @@ def _fit_photographs(
     begun = path if resume else None
     config, record, spent = frequencies(config, data, choices.fresh, begun, budget, on_choice)
     training = changed_options(training, options or {})
-    with computed_by(backend, place):
+    with computed_by(backend):
         trainer = (
             SurfaceTrainer(config, data, training, seed, place)
             if isinstance(config, SurfaceConfig) and isinstance(training, SurfaceOptions)

@@ -9,7 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from neural_fields.data.picture import Picture, load_picture
-from neural_fields.fit.common import budget_of, check_numbers, computed_by, field_with_note
+from neural_fields.fit.common import (
+    budget_of,
+    check_backend,
+    check_numbers,
+    computed_by,
+    field_with_note,
+)
 from neural_fields.spectra.applied import frequencies
 from neural_fields.training.checkpoint import Description
 from neural_fields.training.image import ImageTrainer
@@ -92,6 +98,7 @@ def image(
     """
     check_numbers(seed, save_every)
     place = device_for(device, precision)
+    check_backend(backend, place)
     chosen = field_with_note(field)
     budget = budget_of("image", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
@@ -101,7 +108,7 @@ def image(
     config = with_choices(config, precision, modulate, bits)
     begun = path if resume else None
     config, record, spent = frequencies(config, data, fresh, begun, budget, on_choice)
-    with computed_by(backend, place):
+    with computed_by(backend):
         trainer = ImageTrainer(config, data, changed_options(training, options or {}), seed, place)
         about = Description(
             scene={},

@@ -9,7 +9,13 @@ from typing import Any
 from torch import Tensor
 
 from neural_fields.data.mesh import Mesh, load_mesh
-from neural_fields.fit.common import budget_of, check_numbers, computed_by, field_with_note
+from neural_fields.fit.common import (
+    budget_of,
+    check_backend,
+    check_numbers,
+    computed_by,
+    field_with_note,
+)
 from neural_fields.spectra.applied import frequencies
 from neural_fields.training.checkpoint import Description
 from neural_fields.training.loop import Control
@@ -93,6 +99,7 @@ def sdf(
     """
     check_numbers(seed, save_every)
     place = device_for(device, precision)
+    check_backend(backend, place)
     chosen = field_with_note(field)
     budget = budget_of("sdf", chosen, preset, steps, seconds)
     path = checked_output(output, resume)
@@ -105,7 +112,7 @@ def sdf(
     begun = path if resume else None
     config, record, spent = frequencies(config, data, fresh, begun, budget, on_choice)
     training = changed_options(training, options or {})
-    with computed_by(backend, place):
+    with computed_by(backend):
         trainer = SdfTrainer(config, MeshShape(data), training, seed, place)
         about = Description(
             scene={"box": config.box, "unit": trainer.field.unit},
