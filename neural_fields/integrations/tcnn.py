@@ -69,8 +69,8 @@ def use_tcnn(*, grid_precision: GridPrecision = "half") -> Iterator[None]:
     stay; one above 511 overflows.
 
     Raises:
-        InputError: tinycudann cannot be imported; or inside, its
-            modules have other sizes than those of version 2.0.
+        InputError: tinycudann cannot be imported; or inside, its modules have other sizes than
+            those of version 2.0.
 
     Source: Mueller, tiny-cuda-nn, 2021 (bindings/torch/tinycudann/modules.py).
 
