@@ -125,14 +125,7 @@ def fit_nerf(
     view = _View("radiance", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
         calls = {**watch.calls, "on_choice": view.choice, **chosen}
-        run = fit.nerf(
-            data,
-            output,
-            resume=resume,
-            save_every=save_every,
-            **place,
-            **calls,
-        )
+        run = fit.nerf(data, output, resume=resume, save_every=save_every, **place, **calls)
         return view.finish(run, data, watch)
 
 
@@ -215,14 +208,9 @@ def fit_surface(
     _check_background(chosen.get("background"))
     view = _View("radiance", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
+        calls = {**watch.calls, **chosen}
         run = fit.surface(
-            data,
-            output,
-            resume=resume,
-            save_every=save_every,
-            device=device,
-            **watch.calls,
-            **chosen,
+            data, output, resume=resume, save_every=save_every, device=device, **calls
         )
         return view.finish(run, data, watch)
 
@@ -304,15 +292,8 @@ def fit_dynamic(
     _check_background(chosen.get("background"))
     view = _View("radiance", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_nerf, view.progress, json) as watch:
-        run = fit.dynamic(
-            data,
-            output,
-            resume=resume,
-            save_every=save_every,
-            **place,
-            **watch.calls,
-            **chosen,
-        )
+        calls = {**watch.calls, **chosen}
+        run = fit.dynamic(data, output, resume=resume, save_every=save_every, **place, **calls)
         return view.finish(run, data, watch)
 
 
@@ -390,14 +371,7 @@ def fit_image(
     view = _View("image", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_image, view.progress, json) as watch:
         calls = {**watch.calls, "on_choice": view.choice, **chosen}
-        run = fit.image(
-            data,
-            output,
-            resume=resume,
-            save_every=save_every,
-            **place,
-            **calls,
-        )
+        run = fit.image(data, output, resume=resume, save_every=save_every, **place, **calls)
         return view.finish(run, data, watch)
 
 
@@ -547,16 +521,8 @@ def fit_sdf(
     chosen = _merged(config, flags, _SDF_KEYS)
     view = _View("sdf", chosen, json)
     with Watch(viewer, viewer_port, output, view.start_sdf, view.progress, json) as watch:
-        calls = {**watch.calls, "on_choice": view.choice, **chosen}
-        run = fit.sdf(
-            data,
-            output,
-            resume=resume,
-            save_every=save_every,
-            **place,
-            on_load=view.load_sdf,
-            **calls,
-        )
+        calls = {**watch.calls, "on_choice": view.choice, "on_load": view.load_sdf, **chosen}
+        run = fit.sdf(data, output, resume=resume, save_every=save_every, **place, **calls)
         return view.finish(run, data, watch)
 
 

@@ -136,7 +136,7 @@ class Distiller:
         self._errors = torch.zeros(2, len(self._cameras), device=self.device)
         self._hard_cameras = CameraPool(len(self._cameras))
         self._hard_rays = RayPool(RAY_CAPACITY if options.hard_rays else 0)
-        self._ledger, self._loss = Ledger(self.device), 0.0
+        self._ledger = Ledger(self.device)
 
     def _buffers(self, batch_samples: int) -> tuple[PackedBatch, int | None]:
         """Twice the batch for what is marched, and on a GPU how many samples are compared.
@@ -198,8 +198,7 @@ class Distiller:
     def _learn(self, known: Sums | None, stage: Stage) -> DistillStep:
         """What follows from how steps went."""
         if known is None:
-            return DistillStep(self._loss, 0.0, 0, 0, stage, (0.0, 0.0, 0.0))
-        self._loss = known.loss
+            return DistillStep(self._ledger.loss, 0.0, 0, 0, stage, (0.0, 0.0, 0.0))
         if math.isfinite(known.loss):
             self.n_samples += known.n_samples
             self._steer(known.n_rays // known.n_steps, known.n_samples // known.n_steps)
@@ -209,7 +208,7 @@ class Distiller:
     def settle(self) -> float:
         """Wait for a GPU and take note of all steps; the loss of the last ones."""
         self._learn(self._ledger.settle(), "pixels")
-        return self._loss
+        return self._ledger.loss
 
     def _start(self, draw: torch.Generator) -> None:
         """Set what has a closed form, on the CPU, in time that counts as trained."""

@@ -35,8 +35,8 @@ def chosen_device(name: str = "auto") -> torch.device:
     if name == "auto":
         return torch.device("cpu" if _obstacle(0) else "cuda:0")
     kind, _, number = name.partition(":")
-    if kind in MODULES and kind != "cuda" and not number:  # the CPU, and what tests add
-        return torch.device(kind)
+    if name in MODULES and name != "cuda":  # the CPU, and what tests add
+        return torch.device(name)
     if kind != "cuda" or (":" in name and not number.isdigit()):
         raise InputError(f"--device: needs auto, cpu, cuda or cuda:NUMBER, got {name!r}.")
     index = int(number or 0)

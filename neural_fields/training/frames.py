@@ -64,7 +64,7 @@ class FramesTrainer:
         self.device = torch.device(device)
         self.field = FramesField(config, seed).to(self.device)
         self.data, self.options, self.seed = data.to(self.device), options, seed
-        self._ledger, self._known_loss = Ledger(self.device), 0.0
+        self._ledger = Ledger(self.device)
         self.state = TrainState(self.field, shares={}, l2=0.0)
         self.step_number = 0
         self.n_samples = 0  # over the whole run
@@ -92,14 +92,13 @@ class FramesTrainer:
 
     def _report(self, known: Sums | None) -> ValueStep:
         if known is None:
-            return ValueStep(self._known_loss, 0.0, 0)
-        self._known_loss = known.loss
+            return ValueStep(self._ledger.loss, 0.0, 0)
         return ValueStep(known.loss, known.mse, known.n_samples)
 
     def settle(self) -> float:
         """As of `ValueTrainer`."""
-        self._report(self._ledger.settle())
-        return self._known_loss
+        self._ledger.settle()
+        return self._ledger.loss
 
     def _as_kept(self) -> AbstractContextManager[None]:
         """See `ValueTrainer`."""

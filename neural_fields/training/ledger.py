@@ -43,9 +43,13 @@ class Ledger:
         >>> ledger = Ledger(torch.device("cpu"))
         >>> ledger.add(torch.tensor(0.5), torch.tensor(0.25), torch.tensor([8, 100]))
         Sums(n_steps=1, loss=0.5, mse=0.25, n_rays=8, n_samples=100, n_kept=100)
+
+    Attributes:
+        loss: of the last steps that are known.
     """
 
     def __init__(self, device: torch.device) -> None:
+        self.loss = 0.0
         self._waits = device.type == "cpu"
         self._sums = torch.zeros(5, dtype=torch.float64, device=device)
         self._n_steps = self._n_known = 0
@@ -61,7 +65,8 @@ class Ledger:
         """
         if self._waits:
             n_rays, n_samples, *kept = used.tolist()
-            return Sums(1, float(loss), float(mse), n_rays, n_samples, (*kept, n_samples)[0])
+            self.loss = float(loss)
+            return Sums(1, self.loss, float(mse), n_rays, n_samples, (*kept, n_samples)[0])
         used = torch.cat([used, used[1:2]])[:3].double()
         row = torch.stack([loss.detach().double(), mse.detach().double() * used[0]])
         self._sums += torch.cat([row, used])
@@ -94,7 +99,8 @@ class Ledger:
             arrived.synchronize()
         loss, error, *counts = numbers.tolist()
         n_rays, n_samples, n_kept = (int(count) for count in counts)
-        return Sums(n_steps, loss / n_steps, error / max(n_rays, 1), n_rays, n_samples, n_kept)
+        self.loss = loss / n_steps
+        return Sums(n_steps, self.loss, error / max(n_rays, 1), n_rays, n_samples, n_kept)
 
 
 def _sent(sums: Tensor, n_steps: int) -> _Copy:

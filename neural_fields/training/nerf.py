@@ -130,7 +130,7 @@ class NerfTrainer:
         self._used = None if masks is None else masks.view(-1).nonzero()[:, 0].int()
         background = self.data.background
         self._background = None if background is None else background.to(self.device)
-        self._ledger, self._loss = Ledger(self.device), 0.0
+        self._ledger = Ledger(self.device)
         self._start()
 
     def _field_of(self, config: RadianceConfig, seed: int) -> RadianceField:
@@ -189,12 +189,11 @@ class NerfTrainer:
             rate = self.options.learning_rate * self.options.final_rate**progress
             self.state.step(rate, self.step_number)
         if known is None:
-            return StepReport(self._loss, 0.0, 0, 0)
+            return StepReport(self._ledger.loss, 0.0, 0, 0)
         return self._learn(known)
 
     def _learn(self, known: Sums) -> StepReport:
         """What follows from how steps went."""
-        self._loss = known.loss
         if math.isfinite(known.loss):
             self.n_samples += known.n_samples
             self._steer(known.n_rays // known.n_steps, known.n_samples // known.n_steps)
@@ -205,7 +204,7 @@ class NerfTrainer:
         known = self._ledger.settle()
         if known is not None:
             self._learn(known)
-        return self._loss
+        return self._ledger.loss
 
     def _outcome(self, progress: float) -> Outcome:
         """Leave the gradients of a batch in the optimiser's buffers."""

@@ -99,7 +99,7 @@ class ValueTrainer(ABC, Generic[AnyField]):
         )
         self.step_number = 0
         self.n_samples = 0  # over the whole run
-        self._ledger, self._known = Ledger(self.device), 0.0
+        self._ledger = Ledger(self.device)
 
     def step(self, progress: float) -> ValueStep:
         """One update of all parameters; `progress` in [0, 1] sets the learning rate.
@@ -128,14 +128,13 @@ class ValueTrainer(ABC, Generic[AnyField]):
 
     def _report(self, known: Sums | None) -> ValueStep:
         if known is None:
-            return ValueStep(self._known, 0.0, 0)
-        self._known = known.loss
+            return ValueStep(self._ledger.loss, 0.0, 0)
         return ValueStep(known.loss, known.mse, known.n_samples)
 
     def settle(self) -> float:
         """Wait for a GPU and take note of all steps; the loss of the last ones."""
-        self._report(self._ledger.settle())
-        return self._known
+        self._ledger.settle()
+        return self._ledger.loss
 
     def _as_kept(self) -> AbstractContextManager[None]:
         """The field with its weights as a file will keep them inside; outside as they were."""

@@ -51,7 +51,7 @@ def test_the_environment_says_what_auto_is(machine, monkeypatch):
 
 
 def test_names_that_are_none(machine):
-    for name in ("gpu", "cuda:", "cuda:x", "cuda:-1", "", "cpu:0"):
+    for name in ("gpu", "cuda:", "cuda:x", "cuda:-1", "", "cpu:0", "cpu:"):
         with pytest.raises(InputError, match="--device: needs auto, cpu, cuda or cuda:NUMBER"):
             chosen_device(name)
 

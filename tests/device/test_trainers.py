@@ -7,7 +7,7 @@ import torch
 from small_nf import small_dynamic, small_setup, small_surface
 
 from device.conftest import small
-from neural_fields import TrainingError
+from neural_fields import TrainingError, architectures
 from neural_fields.data.mesh import Mesh
 from neural_fields.fields import read_field_file
 from neural_fields.fields.load import build_field
@@ -132,6 +132,33 @@ def test_pictures_videos_and_shapes(kind, picture, video, waits):
     make = SIGNALS[kind]
     on_cpu, on_device = (make(picture, video, device) for device in ("cpu", "emulated"))
     run_both(on_cpu, on_device, waits, 4, 1e-3)
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_every_architecture_is_the_cpus(name, picture, photographs, waits):
+    for make in (
+        lambda device: image(picture, device, name),
+        lambda device: radiance(photographs, device, name),
+    ):
+        on_cpu, on_device = make("cpu"), make("emulated")
+        for trainer in (on_cpu, on_device):
+            trainer.n_rays = 16  # of radiance fields
+        assert on_device.step(0.0).loss == pytest.approx(on_cpu.step(0.0).loss, rel=1e-3)
+        on_device.check_finite()
+
+
+@pytest.mark.parametrize(
+    ("modulate", "bits"),
+    [("xyz", 32), ("direction", 32), ("direction-trunk", 32), ("camera", 32), ("none", 8)],
+)
+def test_modulation_and_rounded_weights(modulate, bits, photographs, waits):
+    config, options = small(small_setup(photographs), **FEW)
+    config = presets.with_choices(config, "float32", modulate, bits, len(photographs))
+    on_cpu, on_device = (
+        NerfTrainer(config, photographs, options, device=device) for device in ("cpu", "emulated")
+    )
+    on_cpu.n_rays = on_device.n_rays = 32
+    assert on_device.step(0.0).loss == pytest.approx(on_cpu.step(0.0).loss, rel=1e-4)
 
 
 def test_gradients_are_those_of_the_fused_step(photographs, waits):
